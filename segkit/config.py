@@ -1,0 +1,147 @@
+"""From flags and YAML to a dataclass, from an exception to an exit status.
+
+A command is a module with `Options` (a frozen, keyword-only dataclass; the string under a field is
+its help text), `run(options)` and a docstring, whose first paragraph describes it. Such a module
+imports what is heavy inside `run`, so that `--help` and wrong flags answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+from segkit.errors import ConfigError, SegkitError
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "EXIT_USER_ERROR", "Command", "execute", "to_yaml"]
+
+EXIT_USER_ERROR = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+OptionsT = TypeVar("OptionsT")
+
+
+class Command(Protocol):
+    """A module of segkit.commands."""
+
+    __doc__: str | None
+    Options: type[Any]
+
+    def run(self, options: Any) -> None:
+        """Does what the command is for; raises a SegkitError where the user made a mistake."""
+
+
+def execute(command: Command, argv: Sequence[str], *, prog: str) -> int:
+    """Parses the flags, runs the command, and turns what it raises into an exit status.
+
+    Args:
+        command: A module of segkit.commands.
+        argv: The flags, without the program's name.
+        prog: The program's name, for usage messages.
+
+    Returns:
+        0, EXIT_USER_ERROR or EXIT_INTERRUPTED. Wrong flags exit with EXIT_USAGE at once.
+    """
+    debug = "--debug" in argv
+    level = os.environ.get("SEGKIT_LOG", "DEBUG" if debug else "INFO").upper()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("segkit").setLevel(level)
+    try:
+        command.run(_parse(command, argv, prog))
+    except SegkitError as err:
+        if debug:
+            traceback.print_exc()
+        print(f"{prog}: error: {err}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def to_yaml(options: Any) -> str:
+    """The options as YAML that `--config_path` reads back."""
+    import yaml
+
+    return yaml.safe_dump(_plain(asdict(options)), sort_keys=False)
+
+
+def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
+    from simple_parsing import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=prog,
+        description=(command.__doc__ or "").split("\n\n")[0],
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_arguments(command.Options, dest="options")
+    parser.add_argument(
+        "--config_path", metavar="FILE.yaml", help="read flags from here; flags given here win"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    argv = list(argv)
+    path = _config_path(argv)
+    if path is not None:
+        argv = _flags_from_yaml(path, {field.name for field in fields(command.Options)}) + argv
+    return parser.parse_args(argv).options
+
+
+def _config_path(argv: Sequence[str]) -> Path | None:
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--config_path", type=Path)
+    return cast("Path | None", peek.parse_known_args(argv)[0].config_path)
+
+
+def _flags_from_yaml(path: Path, known: set[str]) -> list[str]:
+    """Turns a YAML mapping into flags, so that argparse checks its values as it checks flags."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as err:
+        raise ConfigError(
+            f"the configuration '{path}' cannot be read: {err.strerror}",
+            expected="a YAML file, as in configs/",
+        ) from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(
+            f"the configuration '{path}' is not YAML: {err}", expected="lines of 'flag: value'"
+        ) from err
+    if not isinstance(settings, dict):
+        raise ConfigError(
+            f"the configuration '{path}' holds a {type(settings).__name__}",
+            expected="lines of 'flag: value'",
+        )
+    flags: list[str] = []
+    for key, value in settings.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=3)
+            raise ConfigError(
+                f"the configuration '{path}' sets '{key}', which is no flag of this command",
+                expected=f"perhaps {' or '.join(close)}" if close else ", ".join(sorted(known)),
+            )
+        if value is None:
+            continue
+        flags.append(f"--{key}")
+        flags += [str(item) for item in (value if isinstance(value, list) else [value])]
+    return flags
+
+
+def _plain(value: Any) -> Any:
+    """Makes paths and tuples what YAML has: strings and lists."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

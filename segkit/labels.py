@@ -1,0 +1,273 @@
+"""LabelMap: class id <-> class name <-> RGB colour.
+
+Class ids are the positions in the map: the background is 0, the others follow in file order.
+Pixels that must not count carry IGNORE_ID and belong to no class.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from segkit.errors import LabelMapError
+
+__all__ = ["IGNORE_ID", "Label", "LabelMap", "voc_color"]
+
+IGNORE_ID = 255
+BACKGROUND = "background"
+HEADER = "# label:color_rgb:parts:actions"
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class name and its RGB colour, 0..255 each."""
+
+    name: str
+    color: Color
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The classes of a data set, in class id order.
+
+    Args:
+        labels: One label a class; the position is the class id. At most 255.
+        ignore: A label whose pixels become IGNORE_ID, or None.
+
+    Raises:
+        LabelMapError: A name or a colour appears twice, or there are more than 255 classes.
+    """
+
+    labels: tuple[Label, ...]
+    ignore: Label | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.labels) <= IGNORE_ID:
+            raise LabelMapError(
+                f"the label map has {len(self.labels)} classes",
+                expected=f"1 to {IGNORE_ID} (masks are 8-bit and {IGNORE_ID} means ignored)",
+            )
+        everything = self.labels + ((self.ignore,) if self.ignore else ())
+        for kind, values in (
+            ("name", Counter(label.name for label in everything)),
+            ("colour", Counter(str(label.color) for label in everything)),
+        ):
+            value, count = values.most_common(1)[0]
+            if count > 1:
+                raise LabelMapError(
+                    f"the label map gives the {kind} '{value}' to {count} labels",
+                    expected=f"every label with a {kind} of its own",
+                    next_step="rename or recolour one of them and export again",
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, with the background."""
+        return len(self.labels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in class id order."""
+        return tuple(label.name for label in self.labels)
+
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colours as a lookup table: uint8, (256, 3), RGB; black where no class is."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = [label.color for label in self.labels]
+        if self.ignore:
+            table[IGNORE_ID] = self.ignore.color
+        return table
+
+    def ids_from_colors(
+        self, colors: npt.NDArray[np.uint8], *, source: str
+    ) -> npt.NDArray[np.uint8]:
+        """Turns a mask of label colours into class ids, comparing the full RGB triple.
+
+        Args:
+            colors: uint8, (H, W, 3), RGB.
+            source: Where the mask came from, for the error message.
+
+        Returns:
+            uint8, (H, W), class ids and IGNORE_ID.
+
+        Raises:
+            LabelMapError: A colour is not in the map; the message names file, colour and count.
+        """
+        known = [(label.color, id_) for id_, label in enumerate(self.labels)]
+        if self.ignore:
+            known.append((self.ignore.color, IGNORE_ID))
+        known.sort()
+        codes = np.array([_code(color) for color, _ in known], np.uint32)
+        ids = np.array([id_ for _, id_ in known], np.uint8)
+
+        wide = colors.astype(np.uint32)
+        pixels = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+        position = np.searchsorted(codes, pixels).clip(max=len(codes) - 1)
+        unknown = pixels[codes[position] != pixels]
+        if unknown.size:
+            found, counts = np.unique(unknown, return_counts=True)
+            worst = int(counts.argmax())
+            color = _color(int(found[worst]))
+            raise LabelMapError(
+                f"mask '{source}' has {counts[worst]:,} pixels of the colour {color}, "
+                f"which labelmap.txt does not declare ({len(found)} undeclared colours in all)",
+                expected="one of " + ", ".join(f"{x.name}={x.color}" for x in self.labels[:20]),
+                next_step="add the label to labelmap.txt, or export the masks without "
+                "anti-aliasing or JPEG compression",
+            )
+        return ids[position]
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> LabelMap:
+        """A map for bare class names, in the colours of Pascal VOC."""
+        return cls(tuple(Label(name, voc_color(id_)) for id_, name in enumerate(names)))
+
+    @classmethod
+    def read(
+        cls, path: Path, *, ignore: str | None = None, background: str | None = None
+    ) -> LabelMap:
+        """Reads CVAT's labelmap.txt, see `parse`."""
+        if not path.is_file():
+            raise LabelMapError(
+                f"'{path}' does not exist",
+                expected="the labelmap.txt that CVAT writes into a 'Segmentation mask 1.1' export",
+                next_step="export the task again in that format, or copy its labelmap.txt there",
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as err:
+            raise LabelMapError(
+                f"'{path}' is not UTF-8 text", expected=f"lines of the form {HEADER[2:]}"
+            ) from err
+        return cls.parse(text, ignore=ignore, background=background, source=str(path))
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        ignore: str | None = None,
+        background: str | None = None,
+        source: str = "labelmap.txt",
+    ) -> LabelMap:
+        """Reads the text of CVAT's labelmap.txt.
+
+        The background gets id 0 wherever it stands: the label named `background` if given, else
+        the one called "background" in any case, else the black one, else a new black label. The
+        others follow in file order. (CVAT and datumaro rank name and colour differently, and
+        datumaro sorts the lines by name, so a line number never is a class id.)
+
+        Args:
+            text: Lines of `name:r,g,b:parts:actions`; blank lines and # lines are skipped.
+            ignore: Name of the label whose pixels become IGNORE_ID.
+            background: Name of the label that becomes id 0.
+            source: Where the text came from, for error messages.
+
+        Raises:
+            LabelMapError: A line is malformed, or a named label does not exist.
+        """
+        labels = _parse_lines(text, source)
+        by_name = {label.name: label for label in labels}
+        for flag, name in (("ignore label", ignore), ("background label", background)):
+            if name is not None and name not in by_name:
+                raise LabelMapError(
+                    f"the {flag} '{name}' is not in '{source}'",
+                    expected="one of " + ", ".join(by_name),
+                )
+        ignored = by_name[ignore] if ignore is not None else None
+        first = _find_background([x for x in labels if x is not ignored], background)
+        rest = tuple(x for x in labels if x is not ignored and x is not first)
+        return cls((first, *rest), ignored)
+
+    def dump(self) -> str:
+        """The text of a labelmap.txt whose lines stand in class id order."""
+        lines = [HEADER]
+        lines += [f"{x.name}:{','.join(map(str, x.color))}::" for x in self.labels]
+        return "\n".join(lines) + "\n"
+
+
+def voc_color(class_id: int) -> Color:
+    """The colour of Pascal VOC's colour map for a class id (VOC devkit, `VOClabelcolormap`)."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= ((class_id >> (3 * bit + channel)) & 1) << (7 - bit)
+    return channels[0], channels[1], channels[2]
+
+
+def _parse_lines(text: str, source: str) -> list[Label]:
+    labels: list[Label] = []
+    colorless: list[str] = []
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        fields = [field.strip() for field in line.split(":")]
+        if len(fields) != 4 or not fields[0]:
+            raise LabelMapError(
+                f"'{source}' line {number} is {line!r}",
+                expected="four fields, name:r,g,b:parts:actions, as in 'road:128,64,128::'",
+                next_step="a name must not contain ':'; rename the label in CVAT",
+            )
+        if not fields[1]:
+            colorless.append(fields[0])
+            labels.append(Label(fields[0], (-1, -1, -len(labels))))
+            continue
+        labels.append(Label(fields[0], _parse_color(fields[1], f"'{source}' line {number}")))
+    names = [label.name for label in labels]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise LabelMapError(
+            f"'{source}' defines the label '{twice[0]}' twice", expected="every name once"
+        )
+    if not labels:
+        raise LabelMapError(
+            f"'{source}' defines no label", expected="lines such as 'road:128,64,128::'"
+        )
+    if colorless:
+        labels = _fill_colors(labels, set(colorless))
+    return labels
+
+
+def _fill_colors(labels: list[Label], colorless: set[str]) -> list[Label]:
+    """Gives labels without a colour the first colours of Pascal VOC that nobody uses."""
+    used = {label.color for label in labels}
+    free = (color for color in map(voc_color, range(1, 256)) if color not in used)
+    return [Label(x.name, next(free)) if x.name in colorless else x for x in labels]
+
+
+def _parse_color(text: str, where: str) -> Color:
+    try:
+        red, green, blue = (int(part) for part in text.split(","))
+    except ValueError:
+        red = green = blue = -1
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise LabelMapError(
+            f"{where} has the colour {text!r}", expected="three numbers 0..255, as in 128,64,128"
+        )
+    return red, green, blue
+
+
+def _find_background(labels: list[Label], background: str | None) -> Label:
+    wanted = (background or BACKGROUND).lower()
+    for label in labels:
+        if label.name == background or label.name.lower() == wanted:
+            return label
+    for label in labels:
+        if label.color == (0, 0, 0):
+            return label
+    return Label(BACKGROUND, (0, 0, 0))
+
+
+def _code(color: Color) -> int:
+    return (color[0] << 16) | (color[1] << 8) | color[2]
+
+
+def _color(code: int) -> Color:
+    return code >> 16, (code >> 8) & 255, code & 255
