@@ -129,7 +129,7 @@ def _head(x: tf.Tensor, num_classes: int, *, name: str) -> tf.Tensor:
 
 
 def _average_pool(x: tf.Tensor, kernel: int, strides: int) -> tf.Tensor:
-    """Pads with zeros that count in the mean, as PyTorch does; TensorFlow's "same" leaves them out."""
+    """Pads with zeros that count in the mean, as PyTorch does and TensorFlow's "same" does not."""
     x = tf.keras.layers.ZeroPadding2D(kernel // 2)(x)
     return tf.keras.layers.AveragePooling2D(kernel, strides, padding="valid")(x)
 
@@ -137,7 +137,7 @@ def _average_pool(x: tf.Tensor, kernel: int, strides: int) -> tf.Tensor:
 def _conv_bn(
     x: tf.Tensor, filters: int, kernel_size: int, *, name: str, first: int, strides: int = 1
 ) -> tf.Tensor:
-    """Convolution and normalisation at positions `first` and `first + 1` of a PyTorch Sequential."""
+    """Convolution and normalisation at positions `first` and `first + 1` of a Sequential."""
     x = convolution(x, filters, kernel_size, strides=strides, name=f"{name}.{first}")
     return batch_normalization(x, name=f"{name}.{first + 1}")
 
