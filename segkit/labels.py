@@ -166,7 +166,8 @@ class LabelMap:
 
         Args:
             text: Lines of `name:r,g,b:parts:actions`; blank lines and # lines are skipped.
-            ignore: Name of the label whose pixels become IGNORE_ID.
+            ignore: Name of the label whose pixels become IGNORE_ID. Where it is the background
+                itself, there is no background class and the first other label is id 0.
             background: Name of the label that becomes id 0.
             source: Where the text came from, for error messages.
 
@@ -181,10 +182,24 @@ class LabelMap:
                     f"the {flag} '{name}' is not in '{source}'",
                     expected="one of " + ", ".join(by_name),
                 )
+        if ignore is not None and ignore == background:
+            raise LabelMapError(
+                f"'{ignore}' of '{source}' is to be ignored and to be the background",
+                expected="two different labels, or only one of the two flags",
+            )
         ignored = by_name[ignore] if ignore is not None else None
-        first = _find_background([x for x in labels if x is not ignored], background)
+        first = _find_background(labels, background)
         rest = tuple(x for x in labels if x is not ignored and x is not first)
-        return cls((first, *rest), ignored)
+        return cls(rest if first is ignored else (first, *rest), ignored)
+
+    @classmethod
+    def load(cls, text: str, *, source: str = "labelmap.txt") -> LabelMap:
+        """Reads what `dump` wrote: the lines stand in class id order, the background is not moved.
+
+        Raises:
+            LabelMapError: A line is malformed.
+        """
+        return cls(tuple(_parse_lines(text, source)))
 
     def dump(self) -> str:
         """The text of a labelmap.txt whose lines stand in class id order."""
@@ -236,10 +251,23 @@ def _parse_lines(text: str, source: str) -> list[Label]:
 
 
 def _fill_colors(labels: list[Label], colorless: set[str]) -> list[Label]:
-    """Gives labels without a colour the first colours of Pascal VOC that nobody uses."""
+    """Gives labels without a colour the first colours of Pascal VOC that nobody uses.
+
+    Black is for the background alone: a black label would be taken for it.
+    """
     used = {label.color for label in labels}
-    free = (color for color in map(voc_color, range(1, 256)) if color not in used)
-    return [Label(x.name, next(free)) if x.name in colorless else x for x in labels]
+    free = iter([color for color in map(voc_color, range(1, 256)) if color not in used])
+    black_is_free = (0, 0, 0) not in used
+    filled = []
+    for label in labels:
+        if label.name not in colorless:
+            filled.append(label)
+        elif label.name.lower() == BACKGROUND and black_is_free:
+            filled.append(Label(label.name, (0, 0, 0)))
+            black_is_free = False
+        else:
+            filled.append(Label(label.name, next(free)))
+    return filled
 
 
 def _parse_color(text: str, where: str) -> Color:
@@ -255,9 +283,11 @@ def _parse_color(text: str, where: str) -> Color:
 
 
 def _find_background(labels: list[Label], background: str | None) -> Label:
-    wanted = (background or BACKGROUND).lower()
     for label in labels:
-        if label.name == background or label.name.lower() == wanted:
+        if label.name == background:
+            return label
+    for label in labels:
+        if label.name.lower() == BACKGROUND:
             return label
     for label in labels:
         if label.color == (0, 0, 0):
