@@ -23,7 +23,7 @@ __all__ = [
     "MANUAL_DOWNLOAD_INSTRUCTIONS",
     "NAME",
     "VERSION",
-    "Dataset",
+    "FullSemantic",
     "dataset_info",
     "open_dataset",
     "split_generators",
@@ -43,7 +43,7 @@ _LABEL_MAP = "labelmap"
 
 
 @dataclass(frozen=True)
-class Dataset:
+class FullSemantic:
     """A built data set.
 
     Args:
@@ -87,7 +87,7 @@ class Dataset:
         return split
 
 
-def open_dataset(dataset_dir: Path | None = None, name: str = NAME) -> Dataset:
+def open_dataset(dataset_dir: Path | None = None, name: str = NAME) -> FullSemantic:
     """Opens a data set that `tfds build` made, the newest version of it.
 
     Args:
@@ -116,7 +116,7 @@ def open_dataset(dataset_dir: Path | None = None, name: str = NAME) -> Dataset:
             expected="one built by datasets/full_semantic of this repository",
             next_step="build it again: cd datasets/full_semantic && tfds build --overwrite",
         )
-    return Dataset(path, LabelMap.load(metadata[_LABEL_MAP], source=f"{path}/metadata.json"))
+    return FullSemantic(path, LabelMap.load(metadata[_LABEL_MAP], source=f"{path}/metadata.json"))
 
 
 def dataset_info(builder: Any) -> Any:
