@@ -81,7 +81,7 @@ def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
         prog=prog,
         description=(command.__doc__ or "").split("\n\n")[0],
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_arguments(command.Options, dest="options")
     parser.add_argument(
@@ -93,6 +93,27 @@ def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     if path is not None:
         argv = _flags_from_yaml(path, {field.name for field in fields(command.Options)}) + argv
     return parser.parse_args(argv).options
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a flag as its user types it, instead of simple-parsing's internal names and types."""
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section("flags" if heading and heading.startswith("Options") else heading)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        metavar = str(action.metavar)
+        if "bool" in metavar:
+            return "[true|false]"
+        if action.nargs == 2:  # every pair here is a size
+            return "HEIGHT WIDTH"
+        if action.choices:
+            return super()._format_args(action, default_metavar)
+        name = action.dest.rsplit(".", 1)[-1].upper()
+        return f"{name} ..." if isinstance(action.default, list) else name
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _config_path(argv: Sequence[str]) -> Path | None:

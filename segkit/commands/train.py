@@ -1,0 +1,199 @@
+"""Trains a network on a full_semantic data set, or exports a checkpoint with --saved_model.
+
+The run folder holds the resolved options, results.csv, TensorBoard logs and the checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segkit.commands import export
+from segkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.data.full_semantic import FullSemantic
+
+__all__ = ["Options", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Flags of the training."""
+
+    network: str = "ddrnet23_slim"
+    """the network to train"""
+    dataset_dir: Path | None = None
+    """where `tfds build` wrote the data set; TFDS's own folder by default"""
+    dataset_name: str = "full_semantic"
+    """name of the data set"""
+    num_classes: int | None = None
+    """number of classes, with the background; must be the data set's, which is the default"""
+    image_size: tuple[int, int] = (480, 640)
+    """height and width of the crops and of validation"""
+    batch_size: int = 8
+    """images a step on each replica"""
+    epoch: int = 100
+    """number of epochs"""
+    lr: float = 0.001
+    """learning rate of one replica; multiplied by the number of replicas (linear rule)"""
+    warmup_epochs: float = 1.0
+    """epochs of linear warm-up, before the polynomial decay (power 0.9)"""
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    """sgd has momentum 0.9"""
+    weight_decay: float = 0.0005
+    """decoupled weight decay of sgd and adamw, without normalisation and biases"""
+    use_weightDecay: bool = True
+    """false turns weight decay off"""
+    mixed_precision: bool = True
+    """float16 on a GPU, bfloat16 on a CPU that computes in it, else float32"""
+    augmentation: bool = True
+    """random scale, crop, flip and photometric distortion of the train images"""
+    gpu_num: int = 0
+    """the GPU to train on"""
+    multi_gpu: bool = False
+    """train on all visible GPUs"""
+    seed: int = 1
+    """of weights, order and augmentation"""
+    checkpoint_dir: Path = Path("checkpoints")
+    """where run folders go"""
+    model_name: str = ""
+    """folder of the run under checkpoint_dir; month and day, MMDD, by default"""
+    model_prefix: str = "run"
+    """first part of the run folder's name; a free number is appended"""
+    tensorboard_dir: Path | None = None
+    """where TensorBoard logs go; into the run folder by default"""
+    saved_model: bool = False
+    """export --saved_model_path instead of training"""
+    saved_model_path: Path | None = None
+    """the checkpoint or run folder to export"""
+
+    def __post_init__(self) -> None:
+        for flag in ("batch_size", "epoch"):
+            if getattr(self, flag) < 1:
+                raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected="1 or more")
+        if not self.lr > 0:
+            raise ConfigError(f"--lr is {self.lr}", expected="a number above 0")
+        if self.saved_model and self.saved_model_path is None:
+            raise ConfigError(
+                "--saved_model without --saved_model_path",
+                expected="--saved_model_path RUN_FOLDER or CHECKPOINT.h5",
+            )
+
+
+def run(options: Options) -> None:
+    """Trains or exports."""
+    if options.saved_model and options.saved_model_path is not None:
+        base_path = options.checkpoint_dir / "export_path"
+        export.publish_and_report(
+            export.Options(checkpoint=options.saved_model_path, model_base_path=base_path)
+        )
+        return
+    _train(options)
+
+
+def _train(options: Options) -> None:
+    import tensorflow as tf
+
+    from segkit.data import pipeline
+    from segkit.data.full_semantic import open_dataset
+    from segkit.models import build_model
+    from segkit.runs import Run
+    from segkit.training.fit import Plan, fit
+    from segkit.training.optimizers import make_optimizer
+    from segkit.training.schedules import PolynomialWithWarmup
+    from segkit.training.strategy import choose_precision, make_strategy
+
+    # === Everything that a user can have got wrong, before a run folder is made ===
+    dataset = open_dataset(options.dataset_dir, options.dataset_name)
+    _check_dataset(dataset, options)
+    strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
+    precision = choose_precision(mixed=options.mixed_precision)
+    tf.keras.utils.set_random_seed(options.seed)
+    build_model(options.network, options.image_size, dataset.labels.num_classes)
+
+    # === Plan ===
+    replicas = strategy.num_replicas_in_sync
+    global_batch_size = options.batch_size * replicas
+    steps_per_epoch = max(1, dataset.num_examples("train") // global_batch_size)
+    peak = options.lr * replicas
+    plan = Plan(
+        network=options.network,
+        image_size=options.image_size,
+        labels=dataset.labels,
+        epochs=options.epoch,
+        steps_per_epoch=steps_per_epoch,
+        global_batch_size=global_batch_size,
+        precision=precision,
+        strategy=strategy,
+    )
+    schedule = PolynomialWithWarmup(
+        peak,
+        total_steps=steps_per_epoch * options.epoch,
+        warmup_steps=round(steps_per_epoch * options.warmup_epochs),
+    )
+    augmentation = pipeline.default_augmentation(options.image_size) if options.augmentation else ()
+    run_folder = Run(
+        options.checkpoint_dir / (options.model_name or date.today().strftime("%m%d")),
+        options.model_prefix,
+        options,
+        tensorboard=options.tensorboard_dir,
+    )
+    print(
+        f"run folder {run_folder.path}\n"
+        f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
+        f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
+        f"{options.network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
+        f"{options.optimizer}\n"
+        f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
+        f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
+        flush=True,
+    )
+
+    # === Training ===
+    matrix = fit(
+        plan,
+        lambda: make_optimizer(
+            options.optimizer,
+            schedule,
+            weight_decay=options.weight_decay if options.use_weightDecay else 0.0,
+        ),
+        train_batches=pipeline.train_batches(
+            dataset.examples("train"),
+            image_size=options.image_size,
+            batch_size=global_batch_size,
+            augmentation=augmentation,
+            seed=options.seed,
+        ),
+        val_batches=pipeline.val_batches(
+            dataset.examples("val"), image_size=options.image_size, batch_size=global_batch_size
+        ),
+        run=run_folder,
+        report=lambda line: print(line, flush=True),
+    )
+    for name, iou in zip(dataset.labels.names, matrix.class_iou, strict=True):
+        print(f"  {name:<20} IoU {iou:.3f}")
+    print(
+        f"best val mean_iou {matrix.mean_iou:.3f} (classes in neither truth nor prediction left "
+        f"out), in {run_folder.best}\n"
+        f"export it: python train.py --saved_model --saved_model_path {run_folder.path}"
+    )
+
+
+def _check_dataset(dataset: FullSemantic, options: Options) -> None:
+    num_classes = dataset.labels.num_classes
+    if options.num_classes not in (None, num_classes):
+        raise ConfigError(
+            f"--num_classes is {options.num_classes}, but the data set has {num_classes} classes",
+            expected=f"{num_classes}: {', '.join(dataset.labels.names)}",
+            next_step="leave --num_classes out",
+        )
+    for split in ("train", "val"):
+        if not dataset.num_examples(split):
+            raise ConfigError(
+                f"the data set has no {split} images",
+                expected="at least one image in each of train and val",
+                next_step="pack it again with `python -m segkit prepare --val_share 0.1`",
+            )

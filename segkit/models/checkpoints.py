@@ -1,0 +1,123 @@
+"""A checkpoint: the weights of a network in one HDF5 file, with a record of what they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import tensorflow as tf
+
+from segkit.errors import CheckpointError
+from segkit.labels import Label, LabelMap
+from segkit.models import build_model, inference_model
+
+__all__ = ["CheckpointRecord", "digest", "load_checkpoint", "read_record", "save_checkpoint"]
+
+_ATTRIBUTE = "segkit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """What the weights belong to.
+
+    Args:
+        network: A key of models.NETWORKS.
+        image_size: Height and width that it was trained at, pixels.
+        labels: Its classes.
+        auxiliary: Whether the weights have the auxiliary head.
+        precision: Keras's policy during training.
+        epoch: Epochs done.
+        step: Optimizer steps done.
+        val_mean_iou: Validation score at that moment, 0..1, or None.
+    """
+
+    network: str
+    image_size: tuple[int, int]
+    labels: LabelMap
+    auxiliary: bool
+    precision: str
+    epoch: int
+    step: int
+    val_mean_iou: float | None
+
+
+def save_checkpoint(model: tf.keras.Model, record: CheckpointRecord, path: Path) -> None:
+    """Writes weights and record to `path`; at every moment a whole file is there."""
+    incoming = path.with_name(f".incoming-{path.name}")
+    model.save_weights(incoming, save_format="h5")
+    fields = asdict(record)
+    fields["labels"] = [[label.name, *label.color] for label in record.labels.labels]
+    with h5py.File(incoming, "a") as file:
+        file.attrs[_ATTRIBUTE] = json.dumps(fields)
+    os.replace(incoming, path)
+
+
+def load_checkpoint(
+    path: Path, *, image_size: tuple[int, int] | None = None
+) -> tuple[tf.keras.Model, CheckpointRecord]:
+    """Builds the network of a checkpoint, for inference, with its weights.
+
+    Args:
+        path: The file, or a run folder, which stands for its best checkpoint.
+        image_size: Another height and width than it was trained at.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+        ModelError: The image size does not fit the network.
+    """
+    path = _resolve(path)
+    record = read_record(path)
+    model = build_model(
+        record.network,
+        image_size or record.image_size,
+        record.labels.num_classes,
+        auxiliary=record.auxiliary,
+    )
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as err:
+        raise CheckpointError(
+            f"the weights in '{path}' do not fit {record.network}: {err}",
+            expected="a checkpoint of this version of segkit",
+            next_step="train again, or use the segkit that wrote it",
+        ) from err
+    return inference_model(model), record
+
+
+def read_record(path: Path) -> CheckpointRecord:
+    """Reads the record alone; `path` as in `load_checkpoint`."""
+    path = _resolve(path)
+    try:
+        with h5py.File(path, "r") as file:
+            fields = json.loads(file.attrs[_ATTRIBUTE])
+        fields["labels"] = LabelMap(
+            tuple(Label(name, (red, green, blue)) for name, red, green, blue in fields["labels"])
+        )
+        fields["image_size"] = tuple(fields["image_size"])
+        return CheckpointRecord(**fields)
+    except (OSError, KeyError, ValueError, TypeError) as err:
+        raise CheckpointError(
+            f"'{path}' is not a checkpoint of segkit ({err})",
+            expected="best.h5 or last.h5 of a run folder, written by train.py",
+        ) from err
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a checkpoint's file."""
+    return "sha256:" + hashlib.sha256(_resolve(path).read_bytes()).hexdigest()
+
+
+def _resolve(path: Path) -> Path:
+    if path.is_dir():
+        path = path / "checkpoints" / "best.h5"
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no checkpoint '{path}'",
+            expected="a run folder, or its checkpoints/best.h5 or last.h5",
+            next_step="train.py prints the run folder in its first and its last line",
+        )
+    return path

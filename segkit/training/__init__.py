@@ -1,0 +1,1 @@
+"""Losses, schedules, optimizers, strategy, and the loop that uses them."""
