@@ -141,6 +141,24 @@ def test_scripts_hold_no_logic(script: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_all_lists_every_public_name_in_order(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    defined = [
+        node.name
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    ]
+    values = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    listed = values[0] if values else []
+    assert listed == sorted(listed, key=lambda name: (not name.isupper(), name))
+    assert set(defined) <= set(listed), set(defined) - set(listed)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_longer_than_400_lines(module: str) -> None:
     if module.endswith("_pb2"):
         pytest.skip("generated")

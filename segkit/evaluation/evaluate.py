@@ -10,7 +10,7 @@ import tensorflow as tf
 from segkit.evaluation.metrics import ConfusionMatrix
 from segkit.labels import IGNORE_ID
 
-__all__ = ["evaluate", "make_confusion_step"]
+__all__ = ["confusion", "evaluate", "make_confusion_step"]
 
 
 def evaluate(step: Callable[[Any], tf.Tensor], batches: Any, num_classes: int) -> ConfusionMatrix:

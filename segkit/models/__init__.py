@@ -14,7 +14,7 @@ from segkit.models.layers import IMAGENET_NORMALIZATION, Resize, imagenet_normal
 __all__ = ["NETWORKS", "Network", "build_model", "get_network", "inference_model"]
 
 
-class NetworkFunction(Protocol):
+class _NetworkFunction(Protocol):
     """What a network file offers: normalised image in, logits at the network's own stride out."""
 
     def __call__(
@@ -32,7 +32,7 @@ class Network(NamedTuple):
         normalization: What its normalisation layer does, in words.
     """
 
-    function: NetworkFunction
+    function: _NetworkFunction
     multiple: int
     normalization: str
 

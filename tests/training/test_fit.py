@@ -1,0 +1,125 @@
+"""The training loop on a network of three layers, so that each test takes seconds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segkit import models
+from segkit.errors import SegkitError
+from segkit.labels import LabelMap
+from segkit.models.checkpoints import load_checkpoint, read_record
+from segkit.runs import Run
+from segkit.training.fit import Plan, fit
+from segkit.training.optimizers import make_optimizer
+
+SIZE = (16, 24)
+
+
+def tiny_network(image: tf.Tensor, num_classes: int, *, auxiliary: bool) -> tuple[Any, Any]:
+    x = tf.keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="a")(image)
+    x = tf.keras.layers.BatchNormalization(name="norm")(x)
+    head = tf.keras.layers.Conv2D(num_classes, 1, dtype="float32", name="head")(x)
+    if not auxiliary:
+        return head, None
+    return head, tf.keras.layers.Conv2D(num_classes, 1, dtype="float32", name="extra")(x)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(models.NETWORKS, "tiny", models.Network(tiny_network, 2, "as it comes"))
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def plan(labels: LabelMap) -> Plan:
+    return Plan(
+        network="tiny",
+        image_size=SIZE,
+        labels=labels,
+        epochs=3,
+        steps_per_epoch=12,
+        global_batch_size=4,
+        precision="float32",
+        strategy=tf.distribute.get_strategy(),
+    )
+
+
+def bright_and_dark(count: int) -> tf.data.Dataset:
+    """Images whose bright half is class 1 and whose dark half is class 2, with ignored pixels."""
+    rng = np.random.default_rng(3)
+    mask = np.full((count, *SIZE), 2, np.uint8)
+    mask[:, :, : SIZE[1] // 2] = 1
+    image = np.where(mask[..., None] == 1, 200, 50) + rng.normal(0, 5, (count, *SIZE, 3))
+    mask[:, :2] = 255
+    return tf.data.Dataset.from_tensor_slices((image.astype(np.float32), mask))
+
+
+def train(plan: Plan, run: Run, *, learning_rate: float = 0.02) -> tuple[Any, list[str]]:
+    lines: list[str] = []
+    tf.keras.utils.set_random_seed(1)
+    matrix = fit(
+        plan,
+        lambda: make_optimizer("adamw", learning_rate, weight_decay=0.0),
+        train_batches=bright_and_dark(8).repeat().batch(plan.global_batch_size),
+        val_batches=bright_and_dark(5).batch(2),
+        run=run,
+        report=lines.append,
+    )
+    return matrix, lines
+
+
+def test_learns_and_leaves_the_run_folder(plan: Plan, tmp_path: Path) -> None:
+    run = Run(tmp_path, "run", plan.labels)
+    matrix, lines = train(plan, run)
+    assert matrix.mean_iou > 0.9
+    assert matrix.counts.sum() == 5 * (SIZE[0] - 2) * SIZE[1]  # every val image, once, unignored
+    assert lines[2].startswith("epoch 3/3  loss ")
+    with run.results.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["12", "24", "36"]
+    assert float(rows[2]["loss"]) < float(rows[0]["loss"])
+    assert "val_iou_road" in rows[0]
+    assert list(run.tensorboard.iterdir())
+    best = max(range(3), key=lambda i: float(rows[i]["val_mean_iou"])) + 1
+    assert read_record(run.best).epoch == best
+    assert read_record(run.last).epoch == 3
+
+
+def test_the_best_checkpoint_is_the_model_that_scored(plan: Plan, tmp_path: Path) -> None:
+    run = Run(tmp_path, "run", plan.labels)
+    matrix, _ = train(plan, run)
+    model, record = load_checkpoint(run.path)
+    again = models_confusion(model, plan)
+    np.testing.assert_array_equal(again.counts, matrix.counts)
+    assert record.val_mean_iou == matrix.mean_iou
+
+
+def models_confusion(model: tf.keras.Model, plan: Plan) -> Any:
+    from segkit.evaluation.evaluate import evaluate, make_confusion_step
+
+    step = make_confusion_step(model, plan.labels.num_classes, plan.strategy)
+    return evaluate(step, bright_and_dark(5).batch(2), plan.labels.num_classes)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_learns_in_half_precision(plan: Plan, precision: str, tmp_path: Path) -> None:
+    tf.keras.mixed_precision.set_global_policy(precision)
+    matrix, _ = train(replace(plan, precision=precision), Run(tmp_path, "run", plan.labels))
+    assert matrix.mean_iou > 0.9
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_do(plan: Plan, tmp_path: Path) -> None:
+    run = Run(tmp_path, "run", plan.labels)
+    with pytest.raises(SegkitError, match="loss became (nan|inf) in epoch") as caught:
+        train(plan, run, learning_rate=1e38)
+    assert "--lr" in caught.value.next_step
+    assert not run.best.exists()
