@@ -53,7 +53,7 @@ def test_where_the_background_is_ignored_there_is_no_background_class(text: str)
 
 
 def test_ignoring_the_label_named_as_background_is_refused() -> None:
-    with pytest.raises(LabelMapError, match="'car'.*to be ignored and to be the background"):
+    with pytest.raises(LabelMapError, match=r"'car'.*to be ignored and to be the background"):
         LabelMap.parse("car:1,2,3::", ignore="car", background="car")
 
 
@@ -110,7 +110,7 @@ def test_a_label_that_does_not_exist_is_answered_with_those_that_do(flag: str) -
 
 
 def test_a_missing_file_says_which_export_has_one(tmp_path: Path) -> None:
-    with pytest.raises(LabelMapError, match="does not exist[^$]*Segmentation mask 1.1"):
+    with pytest.raises(LabelMapError, match=r"does not exist[^$]*Segmentation mask 1.1"):
         LabelMap.read(tmp_path / "labelmap.txt")
 
 
