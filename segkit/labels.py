@@ -100,17 +100,20 @@ class LabelMap:
         Raises:
             LabelMapError: A colour is not in the map; the message names file, colour and count.
         """
-        known = [(label.color, id_) for id_, label in enumerate(self.labels)]
+        # Colour -> class id + 1; 0 is undeclared. Of the 2**24 entries only the pages of colours
+        # that occur ever become memory.
+        table = np.zeros(1 << 24, np.uint16)
+        for id_, label in enumerate(self.labels):
+            table[_code(label.color)] = id_ + 1
         if self.ignore:
-            known.append((self.ignore.color, IGNORE_ID))
-        known.sort()
-        codes = np.array([_code(color) for color, _ in known], np.uint32)
-        ids = np.array([id_ for _, id_ in known], np.uint8)
+            table[_code(self.ignore.color)] = IGNORE_ID + 1
 
-        wide = colors.astype(np.uint32)
-        pixels = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-        position = np.searchsorted(codes, pixels).clip(max=len(codes) - 1)
-        unknown = pixels[codes[position] != pixels]
+        codes = colors[..., 0].astype(np.uint32)
+        for channel in (1, 2):
+            codes <<= 8
+            codes |= colors[..., channel]
+        ids = table[codes]
+        unknown = codes[ids == 0]
         if unknown.size:
             found, counts = np.unique(unknown, return_counts=True)
             worst = int(counts.argmax())
@@ -122,7 +125,7 @@ class LabelMap:
                 next_step="add the label to labelmap.txt, or export the masks without "
                 "anti-aliasing or JPEG compression",
             )
-        return ids[position]
+        return (ids - 1).astype(np.uint8)
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> LabelMap:
