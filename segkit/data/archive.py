@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -100,10 +101,10 @@ def pack(
         )
     samples = list(reader)
     splits = _splits(samples, val_share, seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     pixels = np.zeros(256, np.int64)
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(partial, "x") as archive:
             _add(archive, _LABEL_MAP, reader.labels.dump().encode())
             for split, stems in splits.items():
@@ -113,8 +114,15 @@ def pack(
                 _add(archive, f"{_GT}{stem}.png", mask)
                 pixels += counts
         partial.replace(output)
+    except OSError as err:
+        raise DataError(
+            f"'{output}' cannot be written: {err.strerror}",
+            expected="a file name in a folder that you may write to, with room for the images",
+            next_step="choose another --output",
+        ) from err
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
     return Packed(output, splits, pixels)
 
 
@@ -257,10 +265,15 @@ def default_data_dir() -> Path:
 def next_steps(archive: Path, data_dir: Path) -> tuple[str, str]:
     """The two shell commands that turn an archive into a TFDS data set under data_dir."""
     manual = data_dir / "downloads" / "manual"
-    elsewhere = "" if data_dir == default_data_dir() else f" --data_dir {data_dir}"
+    copy = ["cp", str(archive), str(manual / ARCHIVE_NAME)]
+    build = ["tfds", "build"]
+    if data_dir != default_data_dir():
+        build += ["--data_dir", str(data_dir)]
+    if (data_dir / Path(ARCHIVE_NAME).stem).is_dir():
+        build.append("--overwrite")  # without it TFDS keeps what it built before
     return (
-        f"mkdir -p {manual} && cp {archive} {manual / ARCHIVE_NAME}",
-        f"(cd datasets/full_semantic && tfds build{elsewhere})",
+        f"mkdir -p {shlex.quote(str(manual))} && {shlex.join(copy)}",
+        f"(cd datasets/full_semantic && {shlex.join(build)})",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_sets import COLORS, Files, ids, jpeg, png
 
-from segkit.data.archive import Archive, pack
+from segkit.data.archive import Archive, next_steps, pack
 from segkit.data.cvat import CvatReader
 from segkit.data.images import open_mask
 from segkit.errors import DataError, LabelMapError
@@ -98,6 +98,24 @@ def test_a_failure_leaves_nothing_behind_and_the_old_archive_in_place(
         pack(reader, folder / "set.zip", overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["set.zip"]
     assert (folder / "set.zip").read_bytes() == b"precious"
+
+
+def test_an_output_that_cannot_be_written_is_named(cvat_export: Export, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=r"file/set.zip' cannot be written: File exists"):
+        pack(CvatReader(cvat_export()), tmp_path / "file" / "set.zip")
+    with pytest.raises(DataError, match="cannot be written: Is a directory"):
+        pack(CvatReader(cvat_export()), tmp_path, overwrite=True)
+
+
+def test_the_next_steps_quote_names_and_replace_an_earlier_build(tmp_path: Path) -> None:
+    data_dir = tmp_path / "my sets"
+    copy, build = next_steps(Path("my set.zip"), data_dir)
+    manual = f"{data_dir}/downloads/manual"
+    assert copy == f"mkdir -p '{manual}' && cp 'my set.zip' '{manual}/full_semantic.zip'"
+    assert build == f"(cd datasets/full_semantic && tfds build --data_dir '{data_dir}')"
+    (data_dir / "full_semantic").mkdir(parents=True)
+    assert next_steps(Path("a.zip"), data_dir)[1].endswith("--overwrite)")
 
 
 def test_a_zip_made_by_hand_gets_numbered_classes_and_a_split(tmp_path: Path) -> None:
