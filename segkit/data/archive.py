@@ -150,10 +150,6 @@ class Archive:
         self.splits = self._read_splits()
         self.labels = self._read_labels()
 
-    def close(self) -> None:
-        """Lets go of the file."""
-        self._tree.close()
-
     def entries(self, split: str) -> Iterator[Entry]:
         """The examples of a split, each checked: size, kind of mask, class ids.
 
@@ -220,11 +216,7 @@ class Archive:
         lists = {split: name for split, name in paths.items() if name in self._tree.names}
         if "train" not in lists or "val" not in lists:
             return split_by_source(self._images, val_share=DEFAULT_VAL_SHARE)
-        splits = {
-            split: self._tree.read(name).decode("utf-8-sig").split("\n")
-            for split, name in lists.items()
-        }
-        splits = {split: [x.strip() for x in stems if x.strip()] for split, stems in splits.items()}
+        splits = {split: _lines(self._tree, name) for split, name in lists.items()}
         for split, stems in splits.items():
             unknown = sorted(set(stems) - self._images.keys())
             if unknown or not stems:
@@ -241,7 +233,7 @@ class Archive:
         name = self._root + _LABEL_MAP
         if name in self._tree.names:
             source = f"{self._tree.path}/{name}"
-            return LabelMap.load(self._tree.read(name).decode("utf-8-sig"), source=source)
+            return LabelMap.load("\n".join(_lines(self._tree, name)), source=source)
         log.info("%s has no %s: looking for the class ids in the masks", self._tree.path, name)
         used = np.zeros(256, bool)
         for ids in _parallel(lambda stem: np.unique(self._mask(stem)), sorted(self._masks)):
@@ -327,6 +319,12 @@ def _root(tree: Tree) -> str:
     if len(tops) == 1 and _RGB[:-1] not in tops:
         return f"{tops.pop()}/"
     return ""
+
+
+def _lines(tree: Tree, name: str) -> list[str]:
+    """The lines of a text file that say something, each once."""
+    lines = tree.read(name).decode("utf-8-sig", errors="replace").splitlines()
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
 def _by_stem(tree: Tree, folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:

@@ -192,7 +192,10 @@ class CvatReader:
                 )
 
     def _assign_splits(self) -> dict[str, str]:
-        """Split of each stem by the export's lists; empty where they do not tell val from train."""
+        """Split of each stem by the export's lists; empty where they do not tell val from train.
+
+        What only another list names, such as CVAT's default.txt, is for training.
+        """
         known: dict[str, set[str]] = {}
         for name, stems in self._lists.items():
             split = _SPLIT_OF_LIST.get(PurePosixPath(name).stem.lower())

@@ -25,9 +25,6 @@ class Tree(Protocol):
     def read(self, name: str) -> bytes:
         """The content of a file; safe to call from many threads."""
 
-    def close(self) -> None:
-        """Lets go of the file handle."""
-
 
 def open_tree(path: Path) -> Tree:
     """Opens a folder or a zip file for reading.
@@ -57,9 +54,6 @@ class _Folder:
         except OSError as err:
             raise DataError(f"'{self.path / name}' cannot be read: {err.strerror}") from err
 
-    def close(self) -> None:
-        pass
-
 
 class _Zip:
     def __init__(self, path: Path) -> None:
@@ -79,7 +73,7 @@ class _Zip:
                 if not entry.is_dir() and not _is_junk(name):
                     self._entries[name] = entry
         except DataError:
-            self.close()
+            self._zip.close()
             raise
         self.names = frozenset(self._entries)
 
@@ -92,9 +86,6 @@ class _Zip:
                 expected="an undamaged zip file without a password",
                 next_step="copy or export it again",
             ) from err
-
-    def close(self) -> None:
-        self._zip.close()
 
 
 def _safe_name(entry: zipfile.ZipInfo, path: Path) -> str:

@@ -121,6 +121,13 @@ def test_resize_takes_image_and_mask_at_the_same_pixel_centers() -> None:
         assert float(tf.reduce_max(tf.abs(inner))) <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("size", [(30, 50), (30, 77), (61, 97), (20, 80), (13, 21)])
+def test_resize_is_bilinear_with_antialiasing(size: tuple[int, int]) -> None:
+    image = example()["image"]
+    expected = tf.image.resize(image, size, antialias=True)
+    assert np.allclose(Resize(size)(example())["image"], expected, atol=1e-2)
+
+
 def test_resize_invents_no_class() -> None:
     mask = tf.constant([[0, 9], [9, 0]], tf.uint8)
     given = {"image": tf.zeros((2, 2, 3)), "mask": mask}
