@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1024  # bytes; TensorFlow Serving cuts there
 TRUNCATED = "...TRUNCATED"
 INT_MAX = 2**31 - 1
+LONGEST_DEADLINE_SECONDS = 365 * 24 * 3600
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 OPTIONS = (
     ("grpc.max_receive_message_length", INT_MAX),
@@ -61,9 +62,9 @@ def _unimplemented(raw: bytes, timeout_s: float | None) -> bytes:
 
 def _answer_with(method: Method) -> Any:
     def answer(raw: bytes, context: Any) -> bytes:
-        timeout_s = context.time_remaining()
+        timeout_s = _seconds_left(context)
         try:
-            if timeout_s is not None and timeout_s <= 0:
+            if timeout_s == 0:
                 raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return method(raw, timeout_s)
         except StatusError as err:
@@ -76,6 +77,12 @@ def _answer_with(method: Method) -> Any:
         return b""
 
     return answer
+
+
+def _seconds_left(context: Any) -> float | None:
+    seconds: float | None = context.time_remaining()
+    # A call without a deadline has one at the end of time.
+    return None if seconds is None or seconds > LONGEST_DEADLINE_SECONDS else seconds
 
 
 def _cut(message: str) -> str:
