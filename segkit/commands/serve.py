@@ -10,9 +10,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from segkit import contract
 from segkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segkit.serving.server import ModelServer
 
 __all__ = ["Options", "run"]
 
@@ -54,7 +58,6 @@ class Options:
 
 def run(options: Options) -> None:
     """Serves until SIGINT (exit status 130) or SIGTERM (0)."""
-    signal.signal(signal.SIGTERM, _exit)
     print(f"loading {options.model_name} from {options.model_base_path}", flush=True)
     from segkit.serving.server import ModelServer
 
@@ -67,14 +70,22 @@ def run(options: Options) -> None:
         poll_seconds=options.file_system_poll_wait_seconds,
         max_threads=options.grpc_max_threads,
     )
-    server.start()
+    before = signal.signal(signal.SIGTERM, _exit)
     try:
-        versions = ", ".join(map(str, server.versions))
-        print(
-            f"serving {options.model_name} version {versions} on {server.address} "
-            f"(gRPC, engine {server.engine}); Ctrl-C stops",
-            flush=True,
-        )
+        server.start()
+        _wait(server, options.model_name)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait(server: ModelServer, model_name: str) -> None:
+    versions = ", ".join(map(str, server.versions))
+    print(
+        f"serving {model_name} version {versions} on {server.address} "
+        f"(gRPC, engine {server.engine}); Ctrl-C stops",
+        flush=True,
+    )
+    try:
         threading.Event().wait()
     finally:
         server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["fingerprint", "latest_version", "list_versions"]
+__all__ = ["SAVED_MODEL_FILE", "fingerprint", "latest_version", "list_versions"]
 
 MAX_VERSION = 2**63 - 1
 SAVED_MODEL_FILE = "saved_model.pb"

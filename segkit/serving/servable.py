@@ -10,6 +10,7 @@ from typing import Any
 from tensorflow.core.protobuf import saved_model_pb2
 
 from segkit.engines import Engine, open_engine
+from segkit.serving.folder import SAVED_MODEL_FILE
 
 __all__ = ["Servable", "load_servable"]
 
@@ -38,5 +39,5 @@ def load_servable(name: str, path: Path, *, engine: str) -> Servable:
         ExportError: It cannot be loaded on this machine.
     """
     loaded = open_engine(path, engine)
-    saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    saved_model = saved_model_pb2.SavedModel.FromString((path / SAVED_MODEL_FILE).read_bytes())
     return Servable(name, int(path.name), loaded, dict(saved_model.meta_graphs[0].signature_def))

@@ -9,6 +9,7 @@ from typing import Any
 
 from segkit.engines import engine_name
 from segkit.errors import ConfigError, ExportError
+from segkit.serving.folder import SAVED_MODEL_FILE
 from segkit.serving.grpc_server import create_grpc_server
 from segkit.serving.service import ModelServices
 from segkit.serving.versions import State, VersionManager
@@ -72,12 +73,7 @@ class ModelServer:
             ConfigError: The port is taken or the base path does not exist.
             ExportError: The version that is there cannot be loaded.
         """
-        if not self._base_path.is_dir():
-            raise ConfigError(
-                f"the base path '{self._base_path}' does not exist",
-                expected="the folder of the numbered versions of one model",
-                next_step="publish a version by `python -m segkit export`, or correct the path",
-            )
+        self._check_base_path()
         _check_port_is_free(self._host, self._port)
         self._versions.start()
         try:
@@ -111,6 +107,20 @@ class ModelServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _check_base_path(self) -> None:
+        if not self._base_path.is_dir():
+            raise ConfigError(
+                f"the base path '{self._base_path}' does not exist",
+                expected="the folder of the numbered versions of one model",
+                next_step="publish a version by `python -m segkit export`, or correct the path",
+            )
+        if (self._base_path / SAVED_MODEL_FILE).is_file():
+            raise ConfigError(
+                f"the base path '{self._base_path}' is itself a version",
+                expected="the folder that holds the numbered versions",
+                next_step=f"give '{self._base_path.parent}'",
+            )
 
     def _failed_to_start(self) -> ExportError:
         failed = [
