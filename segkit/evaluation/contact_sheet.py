@@ -89,7 +89,8 @@ def write_contact_sheet(
                     x + 0.08, y + cell_height - 0.1, f"{moment.time_s:.1f} s", size=9, color="white"
                 )
     _footer(page, total - FOOTER, labels, figures, class_iou)
-    FigureCanvasAgg(sheet).print_png(str(path))
+    FigureCanvasAgg(sheet)  # type: ignore[no-untyped-call]
+    sheet.savefig(path, format="png")
 
 
 class _Page:
