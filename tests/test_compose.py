@@ -1,0 +1,230 @@
+"""docker-compose.yml and serving/ against the server's own messages and what export writes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import text_format
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from segkit import contract
+from segkit.commands.export import DEFAULT_BASE_PATH
+from segkit.serving.folder import list_versions
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
+# Flags of tensorflow_model_server 2.15.1 (model_servers/main.cc).
+FLAGS = """
+    port grpc_socket_path rest_api_port rest_api_num_threads rest_api_timeout_in_ms
+    rest_api_enable_cors_support grpc_max_threads grpc_channel_arguments enable_batching
+    batching_parameters_file enable_per_model_batching_parameters model_name model_base_path
+    model_config_file model_config_file_poll_wait_seconds file_system_poll_wait_seconds
+    max_num_load_retries load_retry_interval_micros num_load_threads num_unload_threads
+    enable_model_warmup num_request_iterations_for_warmup
+    allow_version_labels_for_unavailable_models per_process_gpu_memory_fraction
+    tensorflow_session_config_file tensorflow_session_parallelism tensorflow_intra_op_parallelism
+    tensorflow_inter_op_parallelism enforce_session_run_timeout monitoring_config_file
+    ssl_config_file platform_config_file thread_pool_factory_config_file saved_model_tags
+    enable_signature_method_name_check xla_cpu_compilation_enabled enable_profiler
+    enable_grpc_healthcheck_service prefer_tflite_model mixed_precision
+    remove_unused_fields_from_bundle_metagraph
+"""
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, Any]:
+    service: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["serving"]
+    return service
+
+
+@pytest.fixture(scope="module")
+def flags(service: dict[str, Any]) -> dict[str, str]:
+    pairs = [re.fullmatch(r"--(\w+)=(.+)", flag) for flag in service["command"]]
+    assert all(pairs), "every flag is written --name=value"
+    return {pair[1]: pair[2] for pair in pairs if pair}
+
+
+@pytest.fixture(scope="module")
+def model(service: dict[str, Any], flags: dict[str, str]) -> Any:
+    config = text_format.Parse(
+        host_path(service, flags["model_config_file"]).read_text(),
+        model_server_config_pb2.ModelServerConfig(),
+    )
+    (model,) = config.model_config_list.config
+    return model
+
+
+def host_path(service: dict[str, Any], path: str) -> Path:
+    """The file of the repository that a path in the container is."""
+    inside = PurePosixPath(path)
+    for volume in service["volumes"]:
+        if inside.is_relative_to(volume["target"]):
+            source = REPOSITORY / Path(default(volume["source"]))
+            return source / inside.relative_to(volume["target"])
+    raise AssertionError(f"nothing is mounted at {path}")
+
+
+def default(value: str) -> str:
+    """What `${NAME:-default}` stands for where NAME is not set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
+def test_the_image_is_the_one_with_the_pinned_tensorrt(service: dict[str, Any]) -> None:
+    assert service["image"] == "tensorflow/serving:2.15.1-gpu"
+    (pin,) = re.findall(r"^tensorflow==(.+)$", (REPOSITORY / "requirements.txt").read_text(), re.M)
+    assert service["image"] == f"tensorflow/serving:{pin}-gpu"
+
+
+def test_every_flag_is_one_of_the_server(flags: dict[str, str]) -> None:
+    assert set(flags) <= set(FLAGS.split())
+
+
+def test_the_profiler_is_off(flags: dict[str, str]) -> None:
+    assert flags["enable_profiler"] == "false"
+
+
+def test_the_model_is_the_one_that_clients_ask_for(model: Any) -> None:
+    assert model.name == contract.DEFAULT_MODEL_NAME
+    assert model.model_platform == "tensorflow"
+
+
+def test_the_base_path_is_the_folder_that_export_writes(
+    service: dict[str, Any], model: Any
+) -> None:
+    assert PurePosixPath(model.base_path).is_absolute()
+    assert host_path(service, model.base_path) == REPOSITORY / DEFAULT_BASE_PATH
+
+
+def test_what_export_writes_has_the_layout_of_a_base_path(tiny_export: Path) -> None:
+    """Numbered folders and nothing else, each a SavedModel that any user may read."""
+    assert [child.name for child in tiny_export.iterdir()] == ["1"]
+    version = list_versions(tiny_export)[1]
+    assert version.stat().st_mode & 0o555 == 0o555
+    assert {"saved_model.pb", "variables", "assets.extra"} <= {x.name for x in version.iterdir()}
+
+
+def test_the_warmup_records_are_for_the_model_that_is_served(tiny_export: Path, model: Any) -> None:
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset(str(tiny_export / "1" / contract.WARMUP_FILE))
+    for record in records.as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        assert log.predict_log.request.model_spec.name == model.name
+
+
+def test_gpu_memory_grows(service: dict[str, Any], flags: dict[str, str]) -> None:
+    path = host_path(service, flags["tensorflow_session_config_file"])
+    assert text_format.Parse(path.read_text(), ConfigProto()).gpu_options.allow_growth
+
+
+def test_every_configuration_file_is_mounted(
+    service: dict[str, Any], flags: dict[str, str]
+) -> None:
+    for name, value in flags.items():
+        if name.endswith("_file"):
+            assert host_path(service, value).is_file()
+
+
+def test_mounts_are_read_only_and_never_made_up(service: dict[str, Any]) -> None:
+    for volume in service["volumes"]:
+        assert volume["read_only"] is True
+        assert volume["bind"]["create_host_path"] is False
+
+
+def test_grpc_is_published_and_rest_is_for_this_machine_alone(
+    service: dict[str, Any], flags: dict[str, str]
+) -> None:
+    assert (flags["port"], flags["rest_api_port"]) == ("8500", "8501")
+    assert [default(port) for port in service["ports"]] == [
+        "0.0.0.0:8500:8500",
+        "127.0.0.1:8501:8501",
+    ]
+
+
+def test_a_gpu_is_reserved_and_the_server_comes_back(service: dict[str, Any]) -> None:
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+    assert service["restart"] == "unless-stopped"
+
+
+class StatusPage:
+    """Stands in for the REST port: answers the model's status page with a given body."""
+
+    def __init__(self) -> None:
+        page = self
+        self.status, self.body = 200, ""
+        self.paths: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page.paths.append(self.path)
+                self.send_response(page.status)
+                self.end_headers()
+                self.wfile.write(page.body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+
+
+@pytest.fixture
+def status_page() -> Iterator[StatusPage]:
+    page = StatusPage()
+    thread = threading.Thread(target=page.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield page
+    page.server.shutdown()
+    thread.join()
+    page.server.server_close()
+
+
+def is_healthy(service: dict[str, Any], flags: dict[str, str], port: int) -> bool:
+    kind, *command = service["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert command[-1].count(flags["rest_api_port"]) == 1
+    command[-1] = command[-1].replace(flags["rest_api_port"], str(port))
+    return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="the health check is a line of bash")
+def test_the_health_check_reads_the_state_in_the_body(
+    service: dict[str, Any], flags: dict[str, str], model: Any, status_page: StatusPage
+) -> None:
+    state = '{{ "model_version_status": [ {{ "version": "1", "state": "{}", "status": {{}} }} ] }}'
+    status_page.body = state.format("AVAILABLE")
+    assert is_healthy(service, flags, status_page.port)
+    assert status_page.paths == [f"/v1/models/{model.name}"]
+    for body in (state.format("LOADING"), state.format("END"), '{ "error_code": "UNAVAILABLE" }'):
+        status_page.body = body
+        assert not is_healthy(service, flags, status_page.port)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="the health check is a line of bash")
+def test_a_server_that_does_not_listen_is_not_healthy(
+    service: dict[str, Any], flags: dict[str, str]
+) -> None:
+    closed = StatusPage()
+    closed.server.server_close()
+    assert not is_healthy(service, flags, closed.port)
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    command = [docker, "compose", "--file", str(COMPOSE_FILE), "config", "--quiet"]
+    reply = subprocess.run(command, capture_output=True, text=True)
+    assert reply.returncode == 0, reply.stderr
