@@ -150,7 +150,9 @@ def _varints(values: Array) -> bytes:
         if not values.size or values.max() < 128:
             return values.tobytes()
         # 128..255 are two bytes, of which the first is the number itself and the second is 1.
-        return np.insert(values, np.flatnonzero(values > 127) + 1, 1).tobytes()
+        pairs = np.stack([values, np.ones_like(values)], axis=-1)  # (N, 2)
+        used = np.stack([np.ones(values.shape, bool), values > 127], axis=-1)
+        return pairs.ravel().compress(used.ravel()).tobytes()
     if not values.size or (values.min() >= 0 and values.max() < 128):
         return values.astype(np.uint8).tobytes()
     # Negative numbers count as 64 bits.
@@ -160,7 +162,8 @@ def _varints(values: Array) -> bytes:
     more = np.where(rest > 127, 128, 0).astype(np.uint8)
     used = rest > 0
     used[:, 0] = True
-    return (((rest & np.uint64(127)).astype(np.uint8) | more)[used]).tobytes()
+    every_byte = (rest & np.uint64(127)).astype(np.uint8) | more
+    return every_byte[used].tobytes()
 
 
 def _delimited(number: int, body: bytes) -> bytes:

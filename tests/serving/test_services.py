@@ -1,4 +1,4 @@
-"""Every row of facts/serving.md B4 that applies, seen by the reference client's stubs."""
+"""The replies and errors of TensorFlow Serving, seen through the reference client's stubs."""
 
 from __future__ import annotations
 
