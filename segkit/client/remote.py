@@ -1,0 +1,245 @@
+"""RemoteSegmenter: a model behind tensorflow/serving, or segkit's embedded server."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+
+from segkit import contract
+from segkit.client import wire_pb2
+from segkit.client.failures import server_error
+from segkit.client.segmenter import resize_batch
+from segkit.client.wire import Array, decode_response, encode_request
+from segkit.contract import Metadata
+from segkit.errors import ConfigError, ContractMismatch, ModelNotFound, ServerError
+from segkit.video.frame import Image, Mask
+
+__all__ = ["RemoteSegmenter"]
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+SERVED_MODELS_KEY = "segkit-models"  # trailing metadata of the embedded server's NOT_FOUND
+AVAILABLE = 30  # ModelVersionStatus.State
+
+ADDRESS = re.compile(r".+:\d{1,5}|(unix|unix-abstract|dns|ipv4|ipv6):.+")
+STATUS_TIMEOUT_S = 5.0
+RETRY_BUFFER_BYTES = 64 << 20  # gRPC's 256 KiB silently turns off the retry of a larger request
+
+# A blip is retried here, within one request; an outage is the caller's to wait out.
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "tensorflow.serving.PredictionService"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_retries", 1),
+    ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # By default a client looks again only after minutes when the server was away for long.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Model servers are addressed directly; a proxy meant for web pages answers nonsense.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class RemoteSegmenter:
+    """Segments by a model server over gRPC. A context manager.
+
+    Nothing is sent before the first request.
+
+    Args:
+        server: "host:port" of the gRPC port.
+        model_name: The name the model is served under.
+        version: The version to ask, the latest if None.
+        timeout_s: Seconds a request may take, with its retries.
+
+    Raises:
+        ConfigError: The address has no port.
+
+    Example:
+        with RemoteSegmenter("127.0.0.1:8500") as segmenter:
+            masks = segmenter.segment(images)
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model_name: str = contract.DEFAULT_MODEL_NAME,
+        *,
+        version: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        if not ADDRESS.fullmatch(server):
+            raise ConfigError(
+                f"the server address is '{server}'",
+                expected="host:port, as in 127.0.0.1:8500",
+                next_step="correct --server",
+            )
+        self._server, self._model_name, self._version = server, model_name, version
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        # Replies stay bytes here, so that a bad one is our error and not gRPC's INTERNAL.
+        self._predict = self._channel.unary_unary(PREDICT)
+        self._status = self._channel.unary_unary(
+            GET_MODEL_STATUS,
+            request_serializer=wire_pb2.GetModelStatusRequest.SerializeToString,
+            response_deserializer=wire_pb2.GetModelStatusResponse.FromString,
+        )
+        self._metadata: Metadata | None = None
+        self._lock = threading.Lock()
+
+    def segment(self, images: Image) -> Mask:
+        """The masks of a batch, see `Segmenter`."""
+        request, shape = self._request(images)
+        return self._class_ids(self._call(request), shape)
+
+    def submit(self, image: Image) -> Future[Mask]:
+        """Starts on one image, see `Segmenter`."""
+        request, shape = self._request(image[None])
+        future: Future[Mask] = Future()
+        call = self._predict.future(request, timeout=self._timeout_s)
+
+        def finish(done: Any) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(self._class_ids(done.result(), shape)[0])
+            except grpc.FutureCancelledError:
+                future.set_exception(self._error("CANCELLED", "the client was closed"))
+            except grpc.RpcError as err:
+                future.set_exception(self._explain(err))
+            except ServerError as err:
+                future.set_exception(err)
+
+        call.add_done_callback(finish)
+        return future
+
+    def describe(self) -> Metadata:
+        """What the served model says of itself; asked once.
+
+        Raises:
+            ServerError: The model cannot be asked; the subclass says why.
+            ContractMismatch: It is no model of segkit's.
+        """
+        with self._lock:
+            if self._metadata is None:
+                query = {contract.QUERY: np.array([b""], object)}
+                reply = decode_response(self._call(self._encode("describe", query)))
+                record = reply.get(contract.METADATA)
+                if record is None or record.size != 1 or record.dtype != object:
+                    raise self._mismatch("`describe` gives no record of the model")
+                source = f"the model '{self._model_name}' at {self._server}"
+                self._metadata = Metadata.from_json(record.item(), source=source)
+            return self._metadata
+
+    def close(self) -> None:
+        """Closes the connection; requests under way fail."""
+        self._channel.close()
+
+    def __enter__(self) -> RemoteSegmenter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _request(self, images: Image) -> tuple[bytes, tuple[int, ...]]:
+        """The request for a batch of any size, and the shape that its reply must have."""
+        resized = resize_batch(images, self.describe().image_size)
+        request = self._encode(contract.DEFAULT_SIGNATURE, {contract.IMAGE: resized})
+        return request, resized.shape[:3]
+
+    def _encode(self, signature: str, inputs: dict[str, Array]) -> bytes:
+        return encode_request(
+            inputs, model_name=self._model_name, signature=signature, version=self._version
+        )
+
+    def _call(self, request: bytes) -> bytes:
+        try:
+            reply: bytes = self._predict(request, timeout=self._timeout_s)
+        except grpc.RpcError as err:
+            raise self._explain(err) from err
+        return reply
+
+    def _class_ids(self, reply: bytes, shape: tuple[int, ...]) -> Mask:
+        outputs = decode_response(reply)
+        class_ids = outputs.get(contract.CLASS_IDS)
+        if class_ids is None:
+            raise self._mismatch(f"a reply has no '{contract.CLASS_IDS}', only {sorted(outputs)}")
+        if class_ids.dtype != np.uint8 or class_ids.shape != shape:
+            raise self._mismatch(
+                f"a reply has '{contract.CLASS_IDS}' of {class_ids.dtype} {class_ids.shape}, "
+                f"not of uint8 {shape}"
+            )
+        return class_ids
+
+    def _mismatch(self, problem: str) -> ContractMismatch:
+        return ContractMismatch(
+            f"{problem} (model '{self._model_name}' at {self._server})",
+            expected="a model that keeps to segkit's serving contract",
+            next_step="serve a version made by `python -m segkit export`",
+        )
+
+    def _error(self, code: str, message: str) -> ServerError:
+        return server_error(code, message, server=self._server, model=self._model_name)
+
+    def _explain(self, err: Any) -> ServerError:
+        """The error of a failed call."""
+        error = self._error(err.code().name, err.details() or "")
+        if isinstance(error, ModelNotFound):
+            error.expected = self._what_is_served(err.trailing_metadata() or ())
+        return error
+
+    def _what_is_served(self, trailing_metadata: Any) -> str:
+        """What the server has instead, as far as it can be known.
+
+        tensorflow/serving does not list its models over gRPC; the embedded server adds their names
+        to the refusal. Otherwise the likely names are tried.
+        """
+        versions = self._available_versions(self._model_name)
+        if versions:
+            return f"one of the versions of '{self._model_name}': {_join(versions)}"
+        for key, value in trailing_metadata:
+            if key == SERVED_MODELS_KEY and value:
+                return f"one of the models served there: {', '.join(value.split(','))}"
+        likely = contract.DEFAULT_MODEL_NAME
+        if likely != self._model_name and self._available_versions(likely):
+            return f"'{likely}', which is served there (the server does not list its models)"
+        return "a model served there; the server does not list them, see its model configuration"
+
+    def _available_versions(self, model_name: str) -> list[int]:
+        request = wire_pb2.GetModelStatusRequest()
+        request.model_spec.name = model_name
+        try:
+            reply = self._status(request, timeout=STATUS_TIMEOUT_S)
+        except grpc.RpcError:
+            return []
+        return sorted(x.version for x in reply.model_version_status if x.state == AVAILABLE)
+
+
+def _join(versions: list[int]) -> str:
+    return ", ".join(map(str, versions))

@@ -1,0 +1,22 @@
+"""Frames from files, drawn and written again. numpy, OpenCV and PyAV only; never TensorFlow."""
+
+from __future__ import annotations
+
+import cv2  # noqa: F401  before PyAV, whose libraries can make a later cv2.imshow hang
+
+from segkit.video.drawing import Overlay
+from segkit.video.files import FileSource
+from segkit.video.frame import Frame, SegmentedFrame, Sink, Source, VideoInfo
+from segkit.video.sinks import MaskSink, VideoFileSink
+
+__all__ = [
+    "FileSource",
+    "Frame",
+    "MaskSink",
+    "Overlay",
+    "SegmentedFrame",
+    "Sink",
+    "Source",
+    "VideoFileSink",
+    "VideoInfo",
+]
