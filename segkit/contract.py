@@ -26,6 +26,7 @@ __all__ = [
     "METADATA",
     "METADATA_FILE",
     "QUERY",
+    "SERVED_MODELS_KEY",
     "SIGNATURES",
     "WARMUP_FILE",
     "Metadata",
@@ -37,6 +38,10 @@ CONTRACT_VERSION = 1
 DEFAULT_MODEL_NAME = "segkit"
 METADATA_FILE = "assets.extra/segkit.json"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+# Trailing metadata of the embedded server's NOT_FOUND: the names it serves, comma-separated.
+# TensorFlow Serving's API has no way to ask, and its codes and messages stay as they are.
+SERVED_MODELS_KEY = "segkit-models"
 
 IMAGE = "image"
 CLASS_IDS = "class_ids"

@@ -17,7 +17,7 @@ from segkit.client import wire_pb2
 from segkit.client.failures import server_error
 from segkit.client.segmenter import resize_batch
 from segkit.client.wire import Array, decode_response, encode_request
-from segkit.contract import Metadata
+from segkit.contract import SERVED_MODELS_KEY, Metadata
 from segkit.errors import ConfigError, ContractMismatch, ModelNotFound, ServerError
 from segkit.video.frame import Image, Mask
 
@@ -25,7 +25,6 @@ __all__ = ["RemoteSegmenter"]
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-SERVED_MODELS_KEY = "segkit-models"  # trailing metadata of the embedded server's NOT_FOUND
 AVAILABLE = 30  # ModelVersionStatus.State
 
 ADDRESS = re.compile(r".+:\d{1,5}|(unix|unix-abstract|dns|ipv4|ipv6):.+")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
+from segkit.contract import SERVED_MODELS_KEY
 from segkit.engines import Code, StatusError
 from segkit.serving.service import Method
 
@@ -33,24 +34,29 @@ OPTIONS = (
 )
 
 
-def create_grpc_server(methods: Mapping[str, Method], *, max_threads: int | None = None) -> Any:
+def create_grpc_server(
+    methods: Mapping[str, Method], *, model_names: Iterable[str], max_threads: int | None = None
+) -> Any:
     """A grpc.Server that knows the methods and has no port yet.
 
     Args:
         methods: Full method name, such as "/package.Service/Method" -> what answers it.
+        model_names: What is served, told to a client that asks for something else.
         max_threads: Requests answered at the same time; 4 for each CPU by default.
     """
     pool = ThreadPoolExecutor(max_threads or 4 * (os.cpu_count() or 1), thread_name_prefix="grpc")
-    return grpc.server(pool, handlers=[_RawHandlers(methods)], options=OPTIONS)
+    return grpc.server(
+        pool, handlers=[_RawHandlers(methods, ",".join(model_names))], options=OPTIONS
+    )
 
 
 class _RawHandlers(grpc.GenericRpcHandler):
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(self, methods: Mapping[str, Method], served: str) -> None:
         self._handlers = {
-            name: grpc.unary_unary_rpc_method_handler(_answer_with(method))
+            name: grpc.unary_unary_rpc_method_handler(_answer_with(method, served))
             for name, method in methods.items()
         }
-        self._unknown = grpc.unary_unary_rpc_method_handler(_answer_with(_unimplemented))
+        self._unknown = grpc.unary_unary_rpc_method_handler(_answer_with(_unimplemented, served))
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method, self._unknown)
@@ -60,7 +66,7 @@ def _unimplemented(raw: bytes, timeout_s: float | None) -> bytes:
     raise StatusError(Code.UNIMPLEMENTED, "")
 
 
-def _answer_with(method: Method) -> Any:
+def _answer_with(method: Method, served: str) -> Any:
     def answer(raw: bytes, context: Any) -> bytes:
         timeout_s = _seconds_left(context)
         try:
@@ -72,6 +78,8 @@ def _answer_with(method: Method) -> Any:
         except Exception as err:
             logger.exception("a request failed in a way that is not the client's doing")
             status = StatusError(Code.INTERNAL, f"{type(err).__name__}: {err}")
+        if status.code == Code.NOT_FOUND:
+            context.set_trailing_metadata(((SERVED_MODELS_KEY, served),))
         context.set_code(STATUS_CODES[status.code])
         context.set_details(_cut(status.message))
         return b""

@@ -53,7 +53,9 @@ class ModelServer:
             model_name, base_path.absolute(), engine=self.engine, poll_seconds=poll_seconds
         )
         services = ModelServices({model_name: self._versions})
-        self._grpc: Any = create_grpc_server(services.methods, max_threads=max_threads)
+        self._grpc: Any = create_grpc_server(
+            services.methods, model_names=[model_name], max_threads=max_threads
+        )
         self._stopped = False
 
     @property

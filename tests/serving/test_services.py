@@ -320,3 +320,14 @@ def test_status_ignores_labels(models: Any) -> None:
     request.model_spec.name = "segkit"
     request.model_spec.version_label = "stable"
     assert len(models.GetModelStatus(request).model_version_status) == 1
+
+
+def test_what_is_served_travels_beside_not_found(prediction: Any, models: Any) -> None:
+    predict = predict_request()
+    predict.model_spec.name = "x"
+    state = get_model_status_pb2.GetModelStatusRequest()
+    state.model_spec.name = "x"
+    for call, request in ((prediction.Predict, predict), (models.GetModelStatus, state)):
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request)
+        assert (contract.SERVED_MODELS_KEY, "segkit") in caught.value.trailing_metadata()
