@@ -22,6 +22,12 @@ _MEANINGS: Mapping[str, tuple[type[ServerError], str, str]] = {
         "a model server that listens there",
         "start one by `python -m segkit serve`, or correct --server",
     ),
+    # The client cancels nothing, so this is a server that stops with requests under way.
+    "CANCELLED": (
+        ServerUnavailable,
+        "a model server that goes on running",
+        "wait until the server is back, or start one by `python -m segkit serve`",
+    ),
     "DEADLINE_EXCEEDED": (
         PredictionTimeout,
         "an answer before the deadline",
@@ -63,6 +69,7 @@ def server_error(code: str, message: str, *, server: str, model: str) -> ServerE
     kind, expected, next_step = _MEANINGS.get(code, _OTHER)
     problem = {
         "UNAVAILABLE": f"the model server at {server} cannot be reached",
+        "CANCELLED": f"the model server at {server} ended a request",
         "DEADLINE_EXCEEDED": f"the model server at {server} did not answer in time",
         "NOT_FOUND": f"the model server at {server} does not serve '{model}'",
     }.get(code, f"the model server at {server} failed a request to '{model}', {code}")

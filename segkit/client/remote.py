@@ -123,11 +123,9 @@ class RemoteSegmenter:
                 return
             try:
                 future.set_result(self._class_ids(done.result(), shape)[0])
-            except grpc.FutureCancelledError:
-                future.set_exception(self._error("CANCELLED", "the client was closed"))
             except grpc.RpcError as err:
                 future.set_exception(self._explain(err))
-            except ServerError as err:
+            except Exception as err:  # whoever waits for the mask raises it
                 future.set_exception(err)
 
         call.add_done_callback(finish)

@@ -40,6 +40,8 @@ DTYPES: Mapping[int, np.dtype[Any]] = {
     23: np.dtype(np.uint64),
 }
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
+# What shares int_val, and must fit.
+WIDE = {np.dtype(kind): np.int32 for kind in ("uint8", "int8", "uint16", "int16")}
 # DataType -> the repeated field that holds its values, where it is not int_val.
 FIELDS: Mapping[int, str] = {
     1: "float_val",
@@ -215,7 +217,10 @@ def _decode_any_tensor(data: memoryview) -> Array:
         if dtype == np.float16:
             values = np.array(field, np.uint16).view(np.float16)
         else:
-            values = np.array(field, dtype)
+            values = np.array(field, WIDE.get(dtype, dtype))
+            if dtype in WIDE and (values != values.astype(dtype)).any():
+                raise ValueError(f"a value outside of {dtype}")
+            values = values.astype(dtype, copy=False)
     if 0 < values.size < size:  # TensorFlow leaves out repetitions of the last value
         values = np.concatenate([values, np.repeat(values[-1:], size - values.size)])
     elif values.size == 0 and size > 0:

@@ -1,0 +1,35 @@
+"""Every status code becomes one error."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from segkit import errors
+from segkit.client.failures import server_error
+
+KINDS = {
+    grpc.StatusCode.UNAVAILABLE: errors.ServerUnavailable,
+    grpc.StatusCode.CANCELLED: errors.ServerUnavailable,  # a server that stops
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.PredictionTimeout,
+    grpc.StatusCode.NOT_FOUND: errors.ModelNotFound,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.MessageTooLarge,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.ContractMismatch,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.ContractMismatch,
+}
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode)
+def test_every_status_code_has_its_error(code: grpc.StatusCode) -> None:
+    error = server_error(code.name, "the reason", server="host:1", model="street")
+    assert type(error) is KINDS.get(code, errors.ServerError)
+    assert "host:1" in error.problem
+    assert "the reason" in error.problem
+    assert error.expected
+    assert error.next_step
+
+
+def test_other_codes_are_named() -> None:
+    error = server_error("UNIMPLEMENTED", "", server="host:1", model="street")
+    assert "UNIMPLEMENTED" in error.problem
+    assert "'street'" in error.problem
