@@ -82,7 +82,7 @@ class FileSource:
         """The frames, once.
 
         Raises:
-            VideoError: The file is damaged there.
+            VideoError: The file cannot be read on.
         """
         first = decoded = self._first
         assert first is not None
@@ -135,16 +135,19 @@ class FileSource:
         return container
 
     def _decode(self) -> Iterator[VideoFrame]:
-        count = 0
+        """All frames; a damaged packet is skipped, as players do, and counted at the end."""
         try:
-            for frame in self._container.decode(self._stream):
-                yield frame
-                count += 1
+            for packet in self._container.demux(self._stream):
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    continue
+                yield from frames
         except av.FFmpegError as err:
             raise VideoError(
-                f"the video '{self._path}' cannot be decoded after frame {count} ({err.strerror})",
+                f"the video '{self._path}' cannot be read to its end ({err.strerror})",
                 expected=EXPECTED,
-                next_step="convert it again, or cut it before that frame",
+                next_step="check the disk, or copy the file again",
             ) from err
 
     def _time(

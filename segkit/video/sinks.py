@@ -83,13 +83,14 @@ class VideoFileSink(_Sink):
         options = {} if path.suffix == ".mkv" else {"movflags": "faststart"}
         try:
             self._container: OutputContainer = av.open(str(self._partial), "w", options=options)
+            self._stream = self._add_stream()
+            self._container.start_encoding()
         except (av.FFmpegError, OSError) as err:
             raise VideoError(
                 f"'{path}' cannot be written ({err.strerror})",
                 expected="a folder that exists and that you may write to",
                 next_step="choose another --output",
             ) from err
-        self._stream = self._add_stream()
 
     def write(self, segmented: SegmentedFrame) -> None:
         """Encodes the picture at the time of its frame.
