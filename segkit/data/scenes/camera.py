@@ -76,8 +76,11 @@ class Camera:
 
     def polygon(self, points: npt.ArrayLike) -> Floats:
         """Pixels (M, 2) of a planar world polygon (N, 3), cut off at NEAR; M is 0 behind it."""
-        seen = self.to_camera(points)
-        if (seen[:, 2] < NEAR).any():
+        return self.flatten(self.to_camera(points))
+
+    def flatten(self, seen: Floats) -> Floats:
+        """Pixels (M, 2) of a planar polygon (N, 3) in camera coordinates, cut off at NEAR."""
+        if seen[:, 2].min() < NEAR:
             seen = _clip_near(seen)
         if len(seen) < 3:
             return np.zeros((0, 2))

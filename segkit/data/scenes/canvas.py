@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.scenes.camera import Camera, Plane
+from segkit.data.scenes.camera import NEAR, Camera, Plane
 from segkit.data.scenes.light import Light
 from segkit.data.scenes.textures import Image
 
@@ -53,10 +53,10 @@ class Canvas:
 
     def face(self, points: npt.ArrayLike, color: npt.ArrayLike, class_id: int) -> None:
         """Fills a planar world polygon (N, 3) with a lit colour, hazed by its distance."""
-        seen = self.camera.polygon(points)
-        if len(seen):
-            depth = float(np.mean(self.camera.to_camera(points)[:, 2]))
-            self.polygon(seen, self.light.hazed(color, depth), class_id)
+        corners = self.camera.to_camera(points)
+        if corners[:, 2].max() > NEAR:
+            depth = float(corners[0, 2])
+            self.polygon(self.camera.flatten(corners), self.light.hazed(color, depth), class_id)
 
     def capsules(
         self,
@@ -214,7 +214,8 @@ class Canvas:
 
 def _fixed(points: Points) -> npt.NDArray[np.int32]:
     # cv2 counts from pixel centres.
-    return np.round((points - 0.5).clip(-_LIMIT, _LIMIT) * 16).astype(np.int32)
+    scaled = points * 16 - 8
+    return np.minimum(np.maximum(scaled, -16 * _LIMIT), 16 * _LIMIT).astype(np.int32)
 
 
 def _area(points: Points) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["Body", "Car"]
 
 Color = tuple[int, int, int]
 Points = npt.NDArray[np.float64]
+Outline = list[tuple[float, float, float]]
 _PAINTS = (
     (232, 232, 228), (178, 182, 186), (92, 98, 104), (34, 36, 40), (176, 34, 32), (32, 64, 124),
     (54, 96, 84), (216, 164, 42), (120, 40, 54), (150, 168, 180), (196, 188, 170), (222, 96, 40),
@@ -83,6 +85,7 @@ class _Painter:
         self._frame, self._body = frame, body
         self._half, self._end = body.width / 2, body.length / 2
         canvas = frame.canvas
+        self._close = frame.distance < 30  # farther away, small parts are below a pixel
         self._sky = 0.5 * (canvas.light.zenith + canvas.light.horizon)
         self._from = frame.world(np.array([[0.0, 0.8, 0.0]]))[0] - canvas.camera.position
         self._from /= max(float(np.linalg.norm(self._from)), 1e-9)
@@ -112,7 +115,7 @@ class _Painter:
         inner = half - 0.07
         self._face(_across(inner, (0.74, end - 0.08), (belt, cabin[0])), (0, 1, 0.3), 1.0)
         self._face(_across(inner, (belt, cabin[3]), (belt, -end + 0.06)), (0, 1, 0), 1.0)
-        for sign in (-1, 1):  # rounded edges of the hood
+        for sign in (-1, 1) if self._close else ():  # rounded edges of the hood
             edge = [(sign * inner, 0.74, end - 0.08), (sign * inner, belt, cabin[0])]
             edge += [
                 (sign * (inner - 0.12), belt + 0.03, cabin[0]),
@@ -154,7 +157,7 @@ class _Painter:
                     (0.215, 1.010, (158, 160, 164)),
                     (0.165, 1.012, (92, 94, 98)),
                     (0.060, 1.014, (176, 178, 182)),
-                ):
+                )[: 5 if self._close else 3]:
                     rim = [
                         (sign * self._half * x, 0.325 + radius * np.cos(a), z + radius * np.sin(a))
                         for a in turn
@@ -187,7 +190,7 @@ class _Painter:
             self._plain(post, (30, 30, 34), normal)
         roof = _across(narrow, (high, front), (high, back))
         self._face(roof, (0, 1, 0), 1.0)
-        for sign in (-1, 1):  # mirrors
+        for sign in (-1, 1) if self._close else ():  # mirrors
             x = sign * (self._half + 0.06)
             self._frame.box(
                 (x - 0.09, low + 0.02, foot - 0.30),
@@ -196,20 +199,19 @@ class _Painter:
                 _CLASS,
             )
 
-    def _face(self, points: npt.ArrayLike, normal: npt.ArrayLike, tone: float) -> None:
+    def _face(self, points: Outline, normal: Sequence[float], tone: float) -> None:
         """Car paint: lit from its own colour, and glossy."""
-        corners = np.asarray(points, np.float64)
-        if not self._frame.faces_camera(corners[0], normal):
+        if not self._frame.faces_camera(points[0], normal):
             return
         turned = self._frame.direction(normal)
         light = self._frame.canvas.light
         base = np.asarray(self._body.paint) * light.on(turned, 0.9) * tone
-        self._paint(corners, base + self._gloss(turned, 0.16))
+        self._paint(points, base + self._gloss(turned, 0.16))
 
-    def _glass(self, points: npt.ArrayLike, normal: npt.ArrayLike) -> None:
-        corners = np.asarray(points, np.float64)
-        if not self._frame.faces_camera(corners[0], normal):
+    def _glass(self, points: Points, normal: Sequence[float]) -> None:
+        if not self._frame.faces_camera(points[0].tolist(), normal):
             return
+        corners = points
         gloss = self._gloss(self._frame.direction(normal), 0.42)
         self._paint(corners, np.array([26, 32, 38]) + gloss)
         # The upper half mirrors more of the sky; corners go round from the lower edge.
@@ -226,33 +228,32 @@ class _Painter:
         return np.asarray(around * (share + 0.3 * grazing) + spark * 120 * light.sun)
 
     def _plain(
-        self, points: npt.ArrayLike, color: Color, normal: npt.ArrayLike, glow: float = 0.0
+        self, points: Outline, color: Color, normal: Sequence[float], glow: float = 0.0
     ) -> None:
-        corners = np.asarray(points, np.float64)
-        if self._frame.faces_camera(corners[0], normal):
+        if self._frame.faces_camera(points[0], normal):
             lit = self._frame.canvas.light.on(self._frame.direction(normal), 0.8)
-            self._paint(corners, np.asarray(color) * np.maximum(lit, 0.75 * glow))
+            self._paint(points, np.asarray(color) * np.maximum(lit, 0.75 * glow))
 
-    def _line(self, ends: npt.ArrayLike, sign: int) -> None:
+    def _line(self, ends: Outline, sign: int) -> None:
         """The crease along the doors."""
-        low, high = np.asarray(ends, np.float64)
-        up = np.array([0, 0.03, 0])
-        self._plain([low, high, high + up, low + up], _darker(self._body.paint), (sign, 0, 0))
+        (x, y, from_z), (_, _, to_z) = ends
+        crease = [(x, y, from_z), (x, y, to_z), (x, y + 0.03, to_z), (x, y + 0.03, from_z)]
+        self._plain(crease, _darker(self._body.paint), (sign, 0, 0))
 
-    def _paint(self, corners: Points, color: Points) -> None:
+    def _paint(self, corners: npt.ArrayLike, color: Points) -> None:
         self._frame.canvas.face(self._frame.world(corners), color, _CLASS)
 
 
-def _across(half: float, first: tuple[float, float], second: tuple[float, float]) -> Points:
+def _across(half: float, first: tuple[float, float], second: tuple[float, float]) -> Outline:
     (y0, z0), (y1, z1) = first, second
-    return np.array([(-half, y0, z0), (half, y0, z0), (half, y1, z1), (-half, y1, z1)])
+    return [(-half, y0, z0), (half, y0, z0), (half, y1, z1), (-half, y1, z1)]
 
 
-def _panel(half: float, low: float, high: float, z: float) -> list[tuple[float, float, float]]:
+def _panel(half: float, low: float, high: float, z: float) -> Outline:
     return [(-half, low, z), (half, low, z), (half, high, z), (-half, high, z)]
 
 
-def _inset(pane: list[tuple[float, float, float]], share: float) -> Points:
+def _inset(pane: Outline, share: float) -> Points:
     corners = np.array(pane)
     return np.asarray(corners + (corners.mean(axis=0) - corners) * 2 * share)
 

@@ -33,7 +33,7 @@ def write_cvat_export(
     *,
     num_scenes: int,
     frames_per_scene: int,
-    image_size: tuple[int, int] = (360, 480),
+    image_size: tuple[int, int] = (288, 384),
     seed: int = 0,
     workers: int | None = None,
 ) -> None:

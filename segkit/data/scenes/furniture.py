@@ -97,7 +97,7 @@ def _cabinet(frame: Frame, rng: np.random.Generator) -> None:
     frame.shadow((0.75, 0.95), 2.2)
     color = _pick(rng, ((66, 96, 84), (118, 66, 54), (62, 80, 112), (150, 140, 120)))
     frame.box((-0.75, 0.0, -0.95), (0.75, 2.1, 0.95), color, _CLASS)
-    for index in range(4):
+    for index in range(4) if frame.distance < 40 else ():
         for level in range(3):
             z, y = -0.82 + 0.42 * index, 0.55 + 0.5 * level
             for x, normal in ((-0.76, (-1, 0, 0)), (0.76, (1, 0, 0))):

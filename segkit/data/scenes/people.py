@@ -257,7 +257,7 @@ def _cast_shadow(canvas: Canvas, origin: Points, look: Look) -> None:
     across = _unit(np.array([level[2], 0, -level[0]])) * 0.17
     tip = origin + level * reach
     strength = 0.75 * float(np.clip(canvas.light.sun.max(), 0, 0.75))
-    if strength > 0.2:
+    if strength > 0.2 and canvas.camera.to_camera(origin[None])[0, 2] < 35:
         canvas.shadow(
             np.array([origin - across, tip - across, tip + across, origin + across]), strength
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,12 @@ class Frame:
         forward = np.array([np.sin(heading), 0.0, np.cos(heading)])
         right = np.array([forward[2], 0.0, -forward[0]])
         self._axes = np.stack([right, np.array([0.0, 1.0, 0.0]), forward])
+        self._eye = (self._axes @ (canvas.camera.position - self.origin)).tolist()
+
+    @property
+    def distance(self) -> float:
+        """Metres from the camera, on the ground."""
+        return math.hypot(self._eye[0], self._eye[2])
 
     def world(self, points: npt.ArrayLike) -> Points:
         """Own points (N, 3) in the world."""
@@ -36,21 +45,23 @@ class Frame:
     def direction(self, vector: npt.ArrayLike) -> Points:
         """An own direction in the world, of unit length."""
         turned = np.asarray(vector, np.float64) @ self._axes
-        return np.asarray(turned / max(float(np.linalg.norm(turned)), 1e-9))
+        return np.asarray(turned / max(math.sqrt(float(turned @ turned)), 1e-9))
 
-    def faces_camera(self, point: npt.ArrayLike, normal: npt.ArrayLike) -> bool:
+    def faces_camera(self, point: Sequence[float], normal: Sequence[float]) -> bool:
         """Whether a face through an own point shows its outside."""
-        toward = self.canvas.camera.position - self.world(np.asarray(point)[None])[0]
-        return bool(toward @ self.direction(normal) > 0)
+        return sum(n * (e - p) for n, e, p in zip(normal, self._eye, point, strict=True)) > 0
 
     def face(
-        self, points: npt.ArrayLike, color: npt.ArrayLike, normal: npt.ArrayLike, class_id: int
+        self,
+        points: Sequence[Sequence[float]],
+        color: npt.ArrayLike,
+        normal: Sequence[float],
+        class_id: int,
     ) -> None:
         """Paints a lit face where its outside shows."""
-        corners = np.asarray(points, np.float64)
-        if self.faces_camera(corners[0], normal):
+        if self.faces_camera(points[0], normal):
             lit = np.asarray(color) * self.canvas.light.on(self.direction(normal), 0.9)
-            self.canvas.face(self.world(corners), lit, class_id)
+            self.canvas.face(self.world(points), lit, class_id)
 
     def box(
         self,

@@ -24,8 +24,8 @@ __all__ = ["DRIVE_SECONDS", "Street"]
 
 DRIVE_SECONDS = 12.0
 _ROAD = 4.4  # half the width
-_FAR = 95.0  # metres; people and cars beyond are not drawn
-_SUPERSAMPLING = 1.4
+_FAR = 75.0  # metres; people and cars beyond are not drawn
+_SUPERSAMPLING = 1.25
 
 
 class _Thing(Protocol):
@@ -218,7 +218,7 @@ class Street:
 
 
 def _plan(rng: np.random.Generator, speed: float) -> Layout:
-    end = speed * DRIVE_SECONDS + rng.uniform(75, 120)
+    end = speed * DRIVE_SECONDS + rng.uniform(55, 85)
     streets, z = [], rng.uniform(10, 45)
     while z < end - 30:
         streets.append((float(z), float(z + rng.uniform(9, 12))))
