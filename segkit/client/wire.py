@@ -188,12 +188,12 @@ def _unpack_uint8(packed: Array) -> Array | None:
     A value of 128 or more is two bytes, itself and 1: its low seven bits under the continuation
     bit are the value again, and the bit that is left over is the second byte.
     """
-    large = packed >= 128
-    if not large.any():
+    if packed.max(initial=0) < 128:
         return packed
+    large = packed >= 128
     second = np.zeros_like(large)
     second[1:] = large[:-1]
-    if large[-1] or (packed[second] != 1).any():
+    if large[-1] or ((packed != 1) & second).any():
         return None
     return packed[~second]
 
