@@ -48,6 +48,7 @@ class Furniture:
             "column": _column,
             "container": _container,
             "hoarding": _hoarding,
+            "works": _works,
             "cabinet": _cabinet,
             "lamp": _lamp,
             "sign": _sign,
@@ -90,6 +91,21 @@ def _hoarding(frame: Frame, rng: np.random.Generator) -> None:
             frame.face(stripe, (206, 52, 40), normal, _CLASS)
     for z in (-1.7, 0.0, 1.7):
         frame.box((-0.18, 0.0, z - 0.09), (0.18, 0.14, z + 0.09), (70, 70, 72), _CLASS)
+
+
+def _works(frame: Frame, rng: np.random.Generator) -> None:
+    """A dug-up place with boards around it."""
+    frame.shadow((0.9, 1.9), 1.1)
+    for z in (1.85, -1.85):
+        frame.box((-0.85, 0.12, z - 0.05), (0.85, 1.1, z + 0.05), (238, 234, 226), _CLASS)
+        face = z - 0.06
+        for x in np.arange(-0.85, 0.5, 0.55):
+            stripe = [(x, 0.2, face), (x + 0.28, 0.2, face), (x + 0.45, 1.0, face)]
+            frame.face([*stripe, (x + 0.17, 1.0, face)], (206, 52, 40), (0, 0, -1), _CLASS)
+        if z > 0:
+            frame.box((-0.6, 0.0, -1.4), (0.6, 0.75, 1.4), (150, 116, 84), _CLASS)  # the spoil
+            for x in (-0.85, 0.85):
+                frame.box((x - 0.05, 0.12, -1.8), (x + 0.05, 1.1, 1.8), (238, 234, 226), _CLASS)
 
 
 def _cabinet(frame: Frame, rng: np.random.Generator) -> None:

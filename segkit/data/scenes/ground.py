@@ -13,9 +13,10 @@ from segkit.data.scenes.classes import ClassId
 from segkit.data.scenes.light import Light
 from segkit.data.scenes.textures import Floats, Image, fractal, noise, pyramid, slabs, to_bytes
 
-__all__ = ["KERB_HEIGHT", "Ground", "Layout"]
+__all__ = ["HALF_ROAD", "KERB_HEIGHT", "Ground", "Layout"]
 
 KERB_HEIGHT = 0.13
+HALF_ROAD = 3.9  # metres
 _DENSITY = 14  # map pixels a metre
 _HALF_WIDTH = 16.0
 _BLOCK = 48  # image rows that share a level of detail
@@ -165,7 +166,7 @@ class Ground:
         dashed = (z % 6.0) < rng.choice([2.2, 3.0])
         paint[np.ix_(dashed, np.abs(x) < 0.08)] = 1
         if rng.random() < 0.6:
-            edge = np.abs(np.abs(x) - (self._layout.road - 1.95)) < 0.07
+            edge = np.abs(np.abs(x) - (self._layout.road - 1.9)) < 0.07
             paint[np.ix_((z % 1.6) < 1.0, edge)] = 0.9
         for from_z, to_z in self._layout.side_streets:
             paint[(z > from_z - 4) & (z < to_z + 4)] = 0

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from segkit.data.scenes.canvas import Canvas
 from segkit.data.scenes.classes import ClassId
+from segkit.data.scenes.ground import HALF_ROAD
 from segkit.data.scenes.textures import to_bytes
 
 __all__ = ["Look", "Person"]
@@ -90,7 +91,7 @@ class Person:
         heading = np.arctan2(self.velocity[0], self.velocity[1] or 1e-9) if speed else self.phase
         forward = np.array([np.sin(heading), 0, np.cos(heading)])
         side = np.array([forward[2], 0, -forward[0]])
-        ground = self.ground if abs(x) > 4.4 else 0.0
+        ground = self.ground if abs(x) > HALF_ROAD else 0.0
         origin = np.array([x, ground, z])
         _cast_shadow(canvas, origin, self.look)
         stride = t * 2 * np.pi * speed / (0.8 * self.look.height) + self.phase

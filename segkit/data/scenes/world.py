@@ -11,7 +11,7 @@ from segkit.data.scenes.camera import Camera
 from segkit.data.scenes.canvas import Canvas
 from segkit.data.scenes.cars import Body, Car
 from segkit.data.scenes.furniture import KINDS, Furniture
-from segkit.data.scenes.ground import KERB_HEIGHT, Ground, Layout
+from segkit.data.scenes.ground import HALF_ROAD, KERB_HEIGHT, Ground, Layout
 from segkit.data.scenes.houses import Houses
 from segkit.data.scenes.lens import Lens
 from segkit.data.scenes.light import Light
@@ -23,7 +23,6 @@ from segkit.data.scenes.trees import Tree, grow
 __all__ = ["DRIVE_SECONDS", "Street"]
 
 DRIVE_SECONDS = 12.0
-_ROAD = 4.4  # half the width
 _FAR = 75.0  # metres; people and cars beyond are not drawn
 _SUPERSAMPLING = 1.25
 
@@ -46,11 +45,11 @@ class Street:
         rng = np.random.default_rng([2611, seed])
         self._seed = seed
         self._image_size = image_size
-        self._speed = float(rng.uniform(4.5, 7.5))
+        self._speed = float(rng.uniform(3.2, 5.2))
         self._sway = rng.uniform(0.5, 1.0, 6) * (0.18, 0.022, 0.012, 0.009, 0.03, 1.0)
-        self._lane = float(rng.uniform(0.7, 1.5))
+        self._lane = float(rng.uniform(0.6, 1.3))
         self._eye = float(rng.uniform(1.45, 1.95))
-        self._focal = float(rng.uniform(0.88, 1.05))
+        self._focal = float(rng.uniform(0.92, 1.05))
         self._layout = _plan(rng, self._speed)
         self.light = Light.random(rng)
         self._lens = Lens(rng, image_size)
@@ -122,7 +121,7 @@ class Street:
             while z < self._layout.end - 8:
                 if self._free(z, 3) and rng.random() < 0.85:
                     picture = pictures[rng.integers(3)]
-                    x = side * (_ROAD + rng.uniform(0.6, 1.0))
+                    x = side * (HALF_ROAD + rng.uniform(0.6, 1.0))
                     trees.append(Tree(x, z, float(rng.uniform(5.5, 8.5)), picture))
                 z += gap * rng.uniform(0.8, 1.3)
         return trees
@@ -135,35 +134,40 @@ class Street:
                 z += rng.uniform(4, 11)
                 near_tree = any(abs(tree.z - z) < 2 and tree.x * side > 0 for tree in trees)
                 if self._free(z, 2) and not near_tree:
-                    kind = str(rng.choice(KINDS, p=[0.24, 0.24, 0.16, 0.18, 0.10, 0.08]))
-                    x = side * (_ROAD + 0.95 + (0.25 if kind in ("cabinet", "column") else 0))
+                    kind = str(rng.choice(KINDS, p=[0.30, 0.34, 0.24, 0.0, 0.06, 0.06]))
+                    x = side * (HALF_ROAD + 0.95 + (0.25 if kind in ("cabinet", "column") else 0))
                     things.append(Furniture(kind, x, z, int(rng.integers(1 << 30))))
         return things
 
-    def _park(self, rng: np.random.Generator) -> list[Car]:
-        cars = []
+    def _park(self, rng: np.random.Generator) -> list[_Thing]:
+        """Parked cars, and here and there road works with a hoarding around them."""
+        things: list[_Thing] = []
         for side in (-1, 1):
-            share = rng.uniform(0.1, 0.5)
+            share = rng.uniform(0.08, 0.36)
             z = self._layout.start
             while z < self._layout.end - 12:
-                if rng.random() < share and self._free(z, 4.5):
+                kind = rng.random()
+                if kind < share and self._free(z, 4.5):
                     body = Body.random(rng)
-                    x = side * (_ROAD - 0.15 - body.width / 2)
-                    cars.append(Car(body, x, z, 0.0, backwards=side < 0))
+                    x = side * (HALF_ROAD - 0.15 - body.width / 2)
+                    things.append(Car(body, x, z, 0.0, backwards=side < 0))
+                elif kind > 0.86 and self._free(z, 4.5):
+                    x, seed = side * (HALF_ROAD - 1.5), int(rng.integers(1 << 30))
+                    things.append(Furniture("works", x, z, seed))
                 z += rng.uniform(5.3, 6.8)
-        return cars
+        return things
 
     def _traffic(self, rng: np.random.Generator) -> list[Car]:
         cars = []
         z = rng.uniform(14, 40)
         while z < 260:
-            cars.append(Car(Body.random(rng), -1.15, z, -6.5, backwards=True))
+            cars.append(Car(Body.random(rng), -1.05, z, -6.0, backwards=True))
             z += rng.uniform(18, 60)
-        if rng.random() < 0.6:
-            gap, closing = rng.uniform(8.5, 15), rng.uniform(-0.1, 0.35)
+        if rng.random() < 0.35:
+            gap, closing = rng.uniform(10, 16), rng.uniform(-0.1, 0.35)
             speed = self._speed + closing
             braking = bool(rng.random() < 0.4)
-            cars.append(Car(Body.random(rng), 1.25, gap, speed, backwards=False, braking=braking))
+            cars.append(Car(Body.random(rng), 1.05, gap, speed, backwards=False, braking=braking))
         return cars
 
     def _populate(self, rng: np.random.Generator) -> list[Person]:
@@ -173,7 +177,7 @@ class Street:
             depth = self._layout.frontage[side > 0]
             while z < self._layout.end - 8:
                 z += rng.exponential(density) + 0.4
-                x = side * rng.uniform(_ROAD + 0.5, depth - 0.6)
+                x = side * rng.uniform(HALF_ROAD + 0.5, min(depth - 0.6, HALF_ROAD + 3.2))
                 pace = float(rng.uniform(0.9, 1.5) * rng.choice([-1, 1]))
                 standing = rng.random() < 0.2
                 for member in range(2 if rng.random() < 0.3 else 1):
@@ -183,7 +187,7 @@ class Street:
                         Person(Look.random(rng), *spot, velocity, KERB_HEIGHT, rng.uniform(0, 6.28))
                     )
         crossings = list(self._layout.zebras)
-        crossings += [float(rng.uniform(12, 75)) for _ in range(rng.integers(2, 6))]
+        crossings += [float(rng.uniform(9, 66)) for _ in range(rng.integers(6, 10))]
         for z in crossings:
             for _ in range(rng.integers(1, 4)):
                 people.append(self._crossing(rng, z + rng.uniform(-1.2, 1.2)))
@@ -192,8 +196,8 @@ class Street:
     def _crossing(self, rng: np.random.Generator, z: float) -> Person:
         """Somebody who crosses the road and is on the other side before the camera arrives."""
         pace, side = float(rng.uniform(1.1, 1.6)), int(rng.choice([-1, 1]))
-        wide = 2 * _ROAD + 1.2
-        until = z / self._speed - rng.uniform(0.8, 3.0)
+        wide = 2 * HALF_ROAD + 1.2
+        until = z / self._speed - rng.uniform(0.7, 1.8)
         since = until - wide / pace
         # A walk that began before the drive is entered on the way.
         x = -side * (wide / 2 - pace * max(0.0, -since))
@@ -224,7 +228,7 @@ def _plan(rng: np.random.Generator, speed: float) -> Layout:
         streets.append((float(z), float(z + rng.uniform(9, 12))))
         z += rng.uniform(38, 80)
     zebras = [from_z - 2.6 for from_z, _ in streets if from_z > 8]
-    left, right = rng.uniform(7.6, 9.2, 2)
+    left, right = rng.uniform(8.2, 10.2, 2)
     return Layout(
-        -10.0, float(end), _ROAD, (float(left), float(right)), tuple(streets), tuple(zebras)
+        -10.0, float(end), HALF_ROAD, (float(left), float(right)), tuple(streets), tuple(zebras)
     )
