@@ -125,6 +125,7 @@ class _Stream:
         self._timer = StageTimer()
         self._latencies_ms: list[float] = []
         self._retries = 0
+        self._back_at = float("-inf")  # when the last outage ended
         self._stopping = threading.Event()
 
     def run(
@@ -202,30 +203,37 @@ class _Stream:
         backoff_s = FIRST_BACKOFF_S
         while True:
             try:
-                return self._wait(request.future)
+                mask = self._wait(request.future)
             except (ServerUnavailable, PredictionTimeout) as err:
-                now = time.perf_counter()
-                if away_since is None:
-                    away_since = now
-                    logger.warning(
-                        "%s; frame %d waits for it up to %g s",
-                        err.problem,
-                        request.frame.index,
-                        self._max_outage_s,
-                    )
-                left_s = self._max_outage_s - (now - away_since)
-                if left_s <= 0:
-                    raise self._give_up(err, request.frame) from err
-            # Full jitter: many clients of one server must not come back at the same instant.
-            if self._stopping.wait(min(left_s, random.uniform(0, backoff_s))):
-                raise _Stopped
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
-            self._retries += 1
-            again = self._start(request.frame)
-            request.future, request.sent = again.future, again.sent
-            again.future.add_done_callback(
-                lambda _: setattr(request, "replied", time.perf_counter())
-            )
+                if request.sent > self._back_at:  # else it failed with those before, in an outage
+                    now = time.perf_counter()
+                    if away_since is None:
+                        away_since = now
+                        self._say_away(err, request.frame)
+                    left_s = self._max_outage_s - (now - away_since)
+                    if left_s <= 0:
+                        raise self._give_up(err, request.frame) from err
+                    # Full jitter: the clients of one server must not all come back at one instant.
+                    if self._stopping.wait(min(left_s, random.uniform(0, backoff_s))):
+                        raise _Stopped from err
+                    backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                self._send_again(request)
+            else:
+                if away_since is not None:
+                    self._back_at = time.perf_counter()
+                    logger.warning("it is back after %.1f s", self._back_at - away_since)
+                return mask
+
+    def _send_again(self, request: _Request) -> None:
+        self._retries += 1
+        again = self._start(request.frame)
+        request.future, request.sent = again.future, again.sent
+        again.future.add_done_callback(lambda _: setattr(request, "replied", time.perf_counter()))
+
+    def _say_away(self, err: ServerError, frame: Frame) -> None:
+        logger.warning(
+            "%s; frame %d waits for it up to %g s", err.problem, frame.index, self._max_outage_s
+        )
 
     def _wait(self, future: Future[Mask]) -> Mask:
         while True:
