@@ -200,7 +200,7 @@ def test_embedded_server_says_what_it_serves(running_server: str) -> None:
         pytest.raises(ModelNotFound) as caught,
     ):
         segmenter.describe()
-    assert "segkit" in caught.value.expected
+    assert caught.value.expected == "one of the models served there: segkit"
 
 
 @pytest.fixture
