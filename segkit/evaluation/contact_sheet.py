@@ -89,7 +89,7 @@ def write_contact_sheet(
                     x + 0.08, y + cell_height - 0.1, f"{moment.time_s:.1f} s", size=9, color="white"
                 )
     _footer(page, total - FOOTER, labels, figures, class_iou)
-    FigureCanvasAgg(sheet)  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(sheet)
     sheet.savefig(path, format="png")
 
 
