@@ -16,7 +16,7 @@ from segkit.data.scenes.textures import Floats, Image, fractal, noise, pyramid, 
 __all__ = ["HALF_ROAD", "KERB_HEIGHT", "Ground", "Layout"]
 
 KERB_HEIGHT = 0.13
-HALF_ROAD = 3.9  # metres
+HALF_ROAD = 3.3  # metres
 _DENSITY = 14  # map pixels a metre
 _HALF_WIDTH = 16.0
 _BLOCK = 48  # image rows that share a level of detail

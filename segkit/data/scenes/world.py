@@ -23,7 +23,7 @@ from segkit.data.scenes.trees import Tree, grow
 __all__ = ["DRIVE_SECONDS", "Street"]
 
 DRIVE_SECONDS = 12.0
-_FAR = 75.0  # metres; people and cars beyond are not drawn
+_FAR = {Person: 40.0, Furniture: 50.0}  # metres; what is farther away is not drawn
 _SUPERSAMPLING = 1.25
 
 
@@ -47,7 +47,7 @@ class Street:
         self._image_size = image_size
         self._speed = float(rng.uniform(3.2, 5.2))
         self._sway = rng.uniform(0.5, 1.0, 6) * (0.18, 0.022, 0.012, 0.009, 0.03, 1.0)
-        self._lane = float(rng.uniform(0.6, 1.3))
+        self._lane = float(rng.uniform(0.5, 1.0))
         self._eye = float(rng.uniform(1.45, 1.95))
         self._focal = float(rng.uniform(0.92, 1.05))
         self._layout = _plan(rng, self._speed)
@@ -85,7 +85,11 @@ class Street:
         self._houses.paint(canvas)
         camera_z = float(canvas.camera.position[2])
         placed = [(thing.place(t), thing) for thing in self._things]
-        ahead = [(z, -abs(x), thing) for (x, z), thing in placed if -1.5 < z - camera_z < _FAR]
+        ahead = [
+            (z, -abs(x), thing)
+            for (x, z), thing in placed
+            if -1.5 < z - camera_z < _FAR.get(type(thing), 90.0)
+        ]
         for _, _, thing in sorted(ahead, key=lambda entry: entry[:2], reverse=True):
             thing.paint(canvas, t)
         image = cv2.resize(canvas.image, (width, height), interpolation=cv2.INTER_AREA)
@@ -131,53 +135,49 @@ class Street:
         for side in (-1, 1):
             z = self._layout.start
             while z < self._layout.end - 12:
-                z += rng.uniform(4, 11)
+                z += rng.uniform(5, 11)
                 near_tree = any(abs(tree.z - z) < 2 and tree.x * side > 0 for tree in trees)
                 if self._free(z, 2) and not near_tree:
-                    kind = str(rng.choice(KINDS, p=[0.30, 0.34, 0.24, 0.0, 0.06, 0.06]))
+                    kind = str(rng.choice(KINDS, p=[0.34, 0.40, 0.20, 0.0, 0.03, 0.03]))
                     x = side * (HALF_ROAD + 0.95 + (0.25 if kind in ("cabinet", "column") else 0))
                     things.append(Furniture(kind, x, z, int(rng.integers(1 << 30))))
         return things
 
     def _park(self, rng: np.random.Generator) -> list[_Thing]:
-        """Parked cars, and here and there road works with a hoarding around them."""
+        """Parked cars on the left, and here and there road works with boards around them."""
         things: list[_Thing] = []
-        for side in (-1, 1):
-            share = rng.uniform(0.08, 0.36)
-            z = self._layout.start
-            while z < self._layout.end - 12:
-                kind = rng.random()
-                if kind < share and self._free(z, 4.5):
-                    body = Body.random(rng)
-                    x = side * (HALF_ROAD - 0.15 - body.width / 2)
-                    things.append(Car(body, x, z, 0.0, backwards=side < 0))
-                elif kind > 0.86 and self._free(z, 4.5):
-                    x, seed = side * (HALF_ROAD - 1.5), int(rng.integers(1 << 30))
-                    things.append(Furniture("works", x, z, seed))
-                z += rng.uniform(5.3, 6.8)
+        share = rng.uniform(0.25, 0.6)
+        z = self._layout.start
+        while z < self._layout.end - 12:
+            kind = rng.random()
+            if kind < share and self._free(z, 4.5):
+                body = Body.random(rng)
+                x = -(HALF_ROAD - 0.12 - body.width / 2)
+                things.append(Car(body, x, z, 0.0, backwards=bool(rng.random() < 0.5)))
+            elif kind > 0.84 and self._free(z, 4.5):
+                things.append(Furniture("works", -HALF_ROAD + 1.1, z, int(rng.integers(1 << 30))))
+            z += rng.uniform(5.3, 6.8)
         return things
 
     def _traffic(self, rng: np.random.Generator) -> list[Car]:
+        """Cars ahead in the same direction: the street is one-way."""
         cars = []
-        z = rng.uniform(14, 40)
-        while z < 260:
-            cars.append(Car(Body.random(rng), -1.05, z, -6.0, backwards=True))
-            z += rng.uniform(18, 60)
-        if rng.random() < 0.35:
-            gap, closing = rng.uniform(10, 16), rng.uniform(-0.1, 0.35)
-            speed = self._speed + closing
-            braking = bool(rng.random() < 0.4)
-            cars.append(Car(Body.random(rng), 1.05, gap, speed, backwards=False, braking=braking))
+        z = rng.uniform(7.5, 13)
+        for _ in range(int(rng.choice([0, 1, 2], p=[0.25, 0.45, 0.3]))):
+            speed, braking = self._speed + rng.uniform(-0.1, 0.35), bool(rng.random() < 0.4)
+            x = rng.uniform(0.6, 1.1)
+            cars.append(Car(Body.random(rng), x, z, speed, backwards=False, braking=braking))
+            z += rng.uniform(11, 18)
         return cars
 
     def _populate(self, rng: np.random.Generator) -> list[Person]:
         people = []
         for side in (-1, 1):
-            z, density = self._layout.start, rng.uniform(3.0, 6.5)
+            z, density = self._layout.start, rng.uniform(3.5, 6.5)
             depth = self._layout.frontage[side > 0]
             while z < self._layout.end - 8:
                 z += rng.exponential(density) + 0.4
-                x = side * rng.uniform(HALF_ROAD + 0.5, min(depth - 0.6, HALF_ROAD + 3.2))
+                x = side * rng.uniform(HALF_ROAD + 0.5, min(depth - 0.6, HALF_ROAD + 2.6))
                 pace = float(rng.uniform(0.9, 1.5) * rng.choice([-1, 1]))
                 standing = rng.random() < 0.2
                 for member in range(2 if rng.random() < 0.3 else 1):
@@ -197,7 +197,7 @@ class Street:
         """Somebody who crosses the road and is on the other side before the camera arrives."""
         pace, side = float(rng.uniform(1.1, 1.6)), int(rng.choice([-1, 1]))
         wide = 2 * HALF_ROAD + 1.2
-        until = z / self._speed - rng.uniform(0.7, 1.8)
+        until = z / self._speed - rng.uniform(0.6, 1.3)
         since = until - wide / pace
         # A walk that began before the drive is entered on the way.
         x = -side * (wide / 2 - pace * max(0.0, -since))
@@ -228,7 +228,7 @@ def _plan(rng: np.random.Generator, speed: float) -> Layout:
         streets.append((float(z), float(z + rng.uniform(9, 12))))
         z += rng.uniform(38, 80)
     zebras = [from_z - 2.6 for from_z, _ in streets if from_z > 8]
-    left, right = rng.uniform(8.2, 10.2, 2)
+    left, right = rng.uniform(7.2, 9.0, 2)
     return Layout(
         -10.0, float(end), HALF_ROAD, (float(left), float(right)), tuple(streets), tuple(zebras)
     )
