@@ -51,6 +51,10 @@ class Options:
     """float16 on a GPU, bfloat16 on a CPU that computes in it, else float32"""
     augmentation: bool = True
     """random scale, crop, flip and photometric distortion of the train images"""
+    min_scale: float = 0.5
+    """smallest random scale; 1 is the whole image at image_size"""
+    max_scale: float = 2.0
+    """largest random scale"""
     gpu_num: int = 0
     """the GPU to train on"""
     multi_gpu: bool = False
@@ -74,6 +78,11 @@ class Options:
         for flag in ("batch_size", "epoch"):
             if getattr(self, flag) < 1:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected="1 or more")
+        if not 0 < self.min_scale <= self.max_scale:
+            raise ConfigError(
+                f"--min_scale is {self.min_scale}, --max_scale {self.max_scale}",
+                expected="0 < min_scale <= max_scale",
+            )
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}", expected="a number above 0")
         if self.saved_model and self.saved_model_path is None:
@@ -134,7 +143,13 @@ def _train(options: Options) -> None:
         total_steps=steps_per_epoch * options.epoch,
         warmup_steps=round(steps_per_epoch * options.warmup_epochs),
     )
-    augmentation = pipeline.default_augmentation(options.image_size) if options.augmentation else ()
+    augmentation = (
+        pipeline.default_augmentation(
+            options.image_size, min_scale=options.min_scale, max_scale=options.max_scale
+        )
+        if options.augmentation
+        else ()
+    )
     run_folder = Run(
         options.checkpoint_dir / (options.model_name or date.today().strftime("%m%d")),
         options.model_prefix,

@@ -21,9 +21,15 @@ __all__ = ["default_augmentation", "original_size_batches", "train_batches", "va
 SHUFFLE_BYTES = 1 << 30
 
 
-def default_augmentation(image_size: tuple[int, int]) -> tuple[Transform, ...]:
+def default_augmentation(
+    image_size: tuple[int, int], *, min_scale: float = 0.5, max_scale: float = 2.0
+) -> tuple[Transform, ...]:
     """The augmentation of the published real-time networks: scale 0.5 to 2, flip, colours."""
-    return (RandomScaleCrop(image_size), RandomFlip(), PhotometricDistortion())
+    return (
+        RandomScaleCrop(image_size, min_scale, max_scale),
+        RandomFlip(),
+        PhotometricDistortion(),
+    )
 
 
 def train_batches(
