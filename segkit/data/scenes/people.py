@@ -56,7 +56,7 @@ class Look:
             hair=_pick(rng, _HAIRS),
             bag=_pick(rng, _BAGS) if rng.random() < 0.4 else None,
             skirt=bool(skirt),
-            coat=bool(not skirt and rng.random() < 0.35),
+            coat=bool(not skirt and rng.random() < 0.6),
             hat=bool(rng.random() < 0.15),
         )
 

@@ -10,7 +10,6 @@ import numpy as np
 from segkit.data.scenes.camera import Camera
 from segkit.data.scenes.canvas import Canvas
 from segkit.data.scenes.cars import Body, Car
-from segkit.data.scenes.furniture import KINDS, Furniture
 from segkit.data.scenes.ground import HALF_ROAD, KERB_HEIGHT, Ground, Layout
 from segkit.data.scenes.houses import Houses
 from segkit.data.scenes.lens import Lens
@@ -23,7 +22,8 @@ from segkit.data.scenes.trees import Tree, grow
 __all__ = ["DRIVE_SECONDS", "Street"]
 
 DRIVE_SECONDS = 12.0
-_FAR = {Person: 40.0, Furniture: 50.0}  # metres; what is farther away is not drawn
+_FAR = 90.0  # metres; what is farther away is not drawn
+_FAR_PERSON = 26.0  # beyond, somebody would be a few pixels that no network at stride 8 can find
 _SUPERSAMPLING = 1.25
 
 
@@ -65,7 +65,6 @@ class Street:
         )
         self._things: list[_Thing] = [
             *trees,
-            *self._furnish(rng, trees),
             *self._park(rng),
             *self._traffic(rng),
             *self._populate(rng),
@@ -88,7 +87,7 @@ class Street:
         ahead = [
             (z, -abs(x), thing)
             for (x, z), thing in placed
-            if -1.5 < z - camera_z < _FAR.get(type(thing), 90.0)
+            if -1.5 < z - camera_z < (_FAR_PERSON if isinstance(thing, Person) else _FAR)
         ]
         for _, _, thing in sorted(ahead, key=lambda entry: entry[:2], reverse=True):
             thing.paint(canvas, t)
@@ -130,34 +129,18 @@ class Street:
                 z += gap * rng.uniform(0.8, 1.3)
         return trees
 
-    def _furnish(self, rng: np.random.Generator, trees: list[Tree]) -> list[Furniture]:
-        things = []
-        for side in (-1, 1):
-            z = self._layout.start
-            while z < self._layout.end - 12:
-                z += rng.uniform(5, 11)
-                near_tree = any(abs(tree.z - z) < 2 and tree.x * side > 0 for tree in trees)
-                if self._free(z, 2) and not near_tree:
-                    kind = str(rng.choice(KINDS, p=[0.34, 0.40, 0.20, 0.0, 0.03, 0.03]))
-                    x = side * (HALF_ROAD + 0.95 + (0.25 if kind in ("cabinet", "column") else 0))
-                    things.append(Furniture(kind, x, z, int(rng.integers(1 << 30))))
-        return things
-
-    def _park(self, rng: np.random.Generator) -> list[_Thing]:
-        """Parked cars on the left, and here and there road works with boards around them."""
-        things: list[_Thing] = []
+    def _park(self, rng: np.random.Generator) -> list[Car]:
+        """Parked cars on the left."""
+        cars = []
         share = rng.uniform(0.25, 0.6)
         z = self._layout.start
         while z < self._layout.end - 12:
-            kind = rng.random()
-            if kind < share and self._free(z, 4.5):
+            if rng.random() < share and self._free(z, 4.5):
                 body = Body.random(rng)
                 x = -(HALF_ROAD - 0.12 - body.width / 2)
-                things.append(Car(body, x, z, 0.0, backwards=bool(rng.random() < 0.5)))
-            elif kind > 0.84 and self._free(z, 4.5):
-                things.append(Furniture("works", -HALF_ROAD + 1.1, z, int(rng.integers(1 << 30))))
+                cars.append(Car(body, x, z, 0.0, backwards=bool(rng.random() < 0.5)))
             z += rng.uniform(5.3, 6.8)
-        return things
+        return cars
 
     def _traffic(self, rng: np.random.Generator) -> list[Car]:
         """Cars ahead in the same direction: the street is one-way."""
