@@ -1,4 +1,4 @@
-"""A body-fixed frame in the street, and lit boxes and columns in it."""
+"""A body-fixed frame in the street, and lit boxes in it."""
 
 from __future__ import annotations
 
@@ -79,29 +79,6 @@ class Frame:
             ((0, 0, -1), [(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)]),
             ((0, 0, 1), [(x0, y0, z1), (x1, y0, z1), (x1, y1, z1), (x0, y1, z1)]),
         ):
-            self.face(corners, color, normal, class_id)
-
-    def column(
-        self,
-        low: float,
-        high: float,
-        radii: tuple[float, float],
-        colors: list[tuple[int, int, int]],
-        class_id: int,
-    ) -> None:
-        """Paints a round column; the colours go round it in equal strips."""
-        count = max(16, len(colors))
-        turn = np.linspace(0, 2 * np.pi, count + 1)
-        x, z = np.sin(turn), np.cos(turn)
-        for index in range(count):
-            color = colors[index * len(colors) // count]
-            normal = (x[index] + x[index + 1], 0.1, z[index] + z[index + 1])
-            corners = [
-                (radii[0] * x[index], low, radii[0] * z[index]),
-                (radii[0] * x[index + 1], low, radii[0] * z[index + 1]),
-                (radii[1] * x[index + 1], high, radii[1] * z[index + 1]),
-                (radii[1] * x[index], high, radii[1] * z[index]),
-            ]
             self.face(corners, color, normal, class_id)
 
     def shadow(self, half: tuple[float, float], height: float, strength: float = 0.6) -> None:
