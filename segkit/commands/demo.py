@@ -276,7 +276,7 @@ def _draw(
             for frame, drawn in zip(source, overlay, strict=False)
             if frame.index in wanted
         ]
-    what = "a generated drive that the network never saw" if truth else clip.name
+    what = "generated streets, a drive through one that it never saw" if truth else clip.name
     write_contact_sheet(
         folder.sheet,
         moments,

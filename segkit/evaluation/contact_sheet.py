@@ -149,11 +149,13 @@ def _footer(
         color = tuple(channel / 255 for channel in label.color)
         _swatch(axes, (x, y - 0.28), 0.035, 0.56, color)
         axes.text(x + 0.055, y, label.name, va="center", size=10, color=INK)
-        if class_iou is not None and np.isfinite(class_iou[id_]):
+        if class_iou is not None and not np.isfinite(class_iou[id_]):
+            axes.text(x + 0.42, y, "in neither: not counted", va="center", size=9, color=MUTED)
+        elif class_iou is not None:
             iou = float(class_iou[id_])
             _swatch(axes, (x + 0.42, y - 0.16), 0.38, 0.32, RULE)
             _swatch(axes, (x + 0.42, y - 0.16), 0.38 * iou, 0.32, color)
-            axes.text(x + 0.8, y, f"{iou:.2f}", va="center", size=10, color=INK)
+            axes.text(x + 0.82, y, f"{iou:.2f}", va="center", size=10, color=INK)
 
 
 def _swatch(
