@@ -117,7 +117,7 @@ def fit(
             best, best_matrix, best_epoch = matrix.mean_iou, matrix, epoch
             save_checkpoint(model, record, run.best)
 
-        rate = float(optimizer.learning_rate)
+        rate = float(tf.convert_to_tensor(optimizer.learning_rate))  # a MirroredVariable on GPUs
         images_per_second = plan.steps_per_epoch * plan.global_batch_size / seconds
         run.add_result(_row(record, loss, rate, images_per_second, matrix))
         with writer.as_default(step=epoch):

@@ -1,0 +1,109 @@
+"""Two replicas must learn what one would: run in processes of their own, on logical CPUs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from segkit.errors import ConfigError
+from segkit.training.strategy import choose_precision, make_strategy
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+TRAIN = """
+import json, sys
+from pathlib import Path
+import numpy as np, tensorflow as tf
+replicas, folder, precision = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+tf.keras.mixed_precision.set_global_policy(precision)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+)
+from segkit import models
+from segkit.labels import LabelMap
+from segkit.runs import Run
+from segkit.training.fit import Plan, fit
+from segkit.training.optimizers import make_optimizer
+from segkit.training.strategy import make_strategy
+
+def network(image, num_classes, *, auxiliary):
+    x = tf.keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="a")(image)
+    heads = [tf.keras.layers.Conv2D(num_classes, 1, name=n, dtype="float32") for n in ("b", "c")]
+    return [head(x) for head in heads]
+
+models.NETWORKS["tiny"] = models.Network(network, 2, "")
+labels = LabelMap.from_names("abc")
+strategy = make_strategy(multi_gpu=True, gpu_num=0)
+assert strategy.num_replicas_in_sync == replicas
+rng = np.random.default_rng(0)
+mask = rng.choice([0, 1, 2, 255], (12, 8, 8)).astype(np.uint8)
+mask[0:2] = 255  # a replica may get nothing that counts
+mask[5, 4:] = 255
+image = (mask[..., None] % 3 * 80 + rng.normal(0, 9, (12, 8, 8, 3))).astype(np.float32)
+data = tf.data.Dataset.from_tensor_slices((image, mask))
+tf.keras.utils.set_random_seed(3)
+plan = Plan(network="tiny", image_size=(8, 8), labels=labels, epochs=2, steps_per_epoch=3,
+            global_batch_size=4, precision=precision, strategy=strategy)
+run = Run(folder, "run", labels)
+matrix = fit(plan, lambda: make_optimizer("sgd", 0.01, weight_decay=0.0),
+             train_batches=data.repeat().batch(4), val_batches=data.batch(5), run=run,
+             report=lambda line: None)
+rows = run.results.read_text().splitlines()
+print(json.dumps({"rows": rows, "counts": matrix.counts.tolist()}))
+"""
+
+
+def train(replicas: int, folder: Path, precision: str) -> dict[str, Any]:
+    reply = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(replicas), str(folder), precision],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert reply.returncode == 0, reply.stderr[-3000:]
+    result: dict[str, Any] = json.loads(reply.stdout.splitlines()[-1])
+    return result
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("mixed_float16", 5e-3)])
+def test_two_replicas_learn_what_one_would(
+    precision: str, tolerance: float, tmp_path: Path
+) -> None:
+    one, two = (train(replicas, tmp_path / str(replicas), precision) for replicas in (1, 2))
+    for row_one, row_two in zip(one["rows"][1:], two["rows"][1:], strict=True):
+        losses = [float(row.split(",")[2]) for row in (row_one, row_two)]
+        assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+    assert sum(map(sum, two["counts"])) == sum(map(sum, one["counts"]))
+
+
+def test_without_a_gpu_training_goes_on_the_cpu() -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU here")
+    assert make_strategy(multi_gpu=True, gpu_num=3).num_replicas_in_sync == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
+    with pytest.raises(ConfigError, match="--gpu_num 3: there is no such GPU"):
+        make_strategy(multi_gpu=False, gpu_num=3)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "policy"), [(True, "mixed_bfloat16"), (False, "float32")])
+def test_precision_follows_the_cpu(
+    has_bfloat16: bool, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segkit.training.strategy._cpu_has_bfloat16", lambda: has_bfloat16)
+    try:
+        assert choose_precision(mixed=True) == policy
+        assert tf.keras.mixed_precision.global_policy().name == policy
+        assert choose_precision(mixed=False) == "float32"
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
