@@ -5,7 +5,7 @@ The run folder holds the resolved options, results.csv, TensorBoard logs and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,13 @@ class Options:
     """Flags of the training."""
 
     network: str = "ddrnet23_slim"
-    """the network to train"""
+    """the network to train: ddrnet23_slim, efficientnetv2s_deeplabv3plus,
+    efficientnetv2s_deeplabv3plus_light or mobilenetv3_deeplabv3plus"""
+    weights: str = "none"
+    """what to start from: none (random weights), imagenet (the backbone's, from Keras), or a file:
+    a checkpoint, what import-torch wrote, or a weights file of tf.keras.applications"""
+    aspp_rates: list[int] = field(default_factory=list)
+    """dilation rates of ASPP; 6 12 18 for images of 512 pixels or more, else 3 6 9, by default"""
     dataset_dir: Path | None = None
     """where `tfds build` wrote the data set; TFDS's own folder by default"""
     dataset_name: str = "full_semantic"
@@ -108,7 +114,7 @@ def _train(options: Options) -> None:
 
     from segkit.data import pipeline
     from segkit.data.full_semantic import open_dataset
-    from segkit.models import build_model
+    from segkit.models import build_model, canonical_name, resolve_aspp_rates
     from segkit.runs import Run
     from segkit.training.fit import Plan, fit
     from segkit.training.optimizers import make_optimizer
@@ -121,7 +127,17 @@ def _train(options: Options) -> None:
     strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
     precision = choose_precision(mixed=options.mixed_precision)
     tf.keras.utils.set_random_seed(options.seed)
-    build_model(options.network, options.image_size, dataset.labels.num_classes)
+    network = canonical_name(options.network)
+    aspp_rates = resolve_aspp_rates(network, options.image_size, options.aspp_rates)
+    with strategy.scope():
+        model = build_model(
+            network,
+            options.image_size,
+            dataset.labels.num_classes,
+            auxiliary=True,
+            weights=options.weights,
+            aspp_rates=aspp_rates,
+        )
 
     # === Plan ===
     replicas = strategy.num_replicas_in_sync
@@ -129,8 +145,9 @@ def _train(options: Options) -> None:
     steps_per_epoch = max(1, dataset.num_examples("train") // global_batch_size)
     peak = options.lr * replicas
     plan = Plan(
-        network=options.network,
+        network=network,
         image_size=options.image_size,
+        aspp_rates=aspp_rates,
         labels=dataset.labels,
         epochs=options.epoch,
         steps_per_epoch=steps_per_epoch,
@@ -160,8 +177,8 @@ def _train(options: Options) -> None:
         f"run folder {run_folder.path}\n"
         f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
         f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
-        f"{options.network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
-        f"{options.optimizer}\n"
+        f"{network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
+        f"{options.optimizer}, weights from {options.weights}\n"
         f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
         f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
         flush=True,
@@ -170,7 +187,8 @@ def _train(options: Options) -> None:
     # === Training ===
     matrix = fit(
         plan,
-        lambda: make_optimizer(
+        model,
+        make_optimizer=lambda: make_optimizer(
             options.optimizer,
             schedule,
             weight_decay=options.weight_decay if options.use_weightDecay else 0.0,

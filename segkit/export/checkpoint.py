@@ -45,7 +45,7 @@ def export_checkpoint(
         labels=record.labels,
         image_size=image_size or record.image_size,
         architecture=record.network,
-        normalization=get_network(record.network).normalization,
+        normalization=get_network(record.network).normalization.words,
         val_mean_iou=record.val_mean_iou,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),

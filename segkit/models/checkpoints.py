@@ -14,6 +14,8 @@ import tensorflow as tf
 from segkit.errors import CheckpointError
 from segkit.labels import Label, LabelMap
 from segkit.models import build_model, inference_model
+from segkit.models.layers import ResizeMethod
+from segkit.models.pretrained import read_layers, set_layers
 
 __all__ = ["CheckpointRecord", "digest", "load_checkpoint", "read_record", "save_checkpoint"]
 
@@ -33,6 +35,7 @@ class CheckpointRecord:
         epoch: Epochs done.
         step: Optimizer steps done.
         val_mean_iou: Validation score at that moment, 0..1, or None.
+        aspp_rates: Dilation rates of ASPP that the weights were trained for, if it has one.
     """
 
     network: str
@@ -43,6 +46,7 @@ class CheckpointRecord:
     epoch: int
     step: int
     val_mean_iou: float | None
+    aspp_rates: tuple[int, ...] = ()
 
 
 def save_checkpoint(model: tf.keras.Model, record: CheckpointRecord, path: Path) -> None:
@@ -57,13 +61,14 @@ def save_checkpoint(model: tf.keras.Model, record: CheckpointRecord, path: Path)
 
 
 def load_checkpoint(
-    path: Path, *, image_size: tuple[int, int] | None = None
+    path: Path, *, image_size: tuple[int, int] | None = None, resize: ResizeMethod = "bilinear"
 ) -> tuple[tf.keras.Model, CheckpointRecord]:
     """Builds the network of a checkpoint, for inference, with its weights.
 
     Args:
         path: The file, or a run folder, which stands for its best checkpoint.
         image_size: Another height and width than it was trained at.
+        resize: "matmul" for TensorRT, see `build_model`.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
@@ -76,15 +81,11 @@ def load_checkpoint(
         image_size or record.image_size,
         record.labels.num_classes,
         auxiliary=record.auxiliary,
+        resize=resize,
+        # Not the default of another image size: the weights were trained for these.
+        aspp_rates=record.aspp_rates,
     )
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as err:
-        raise CheckpointError(
-            f"the weights in '{path}' do not fit {record.network}: {err}",
-            expected="a checkpoint of this version of segkit",
-            next_step="train again, or use the segkit that wrote it",
-        ) from err
+    set_layers(model, read_layers(path), source=str(path))
     return inference_model(model), record
 
 
@@ -98,6 +99,7 @@ def read_record(path: Path) -> CheckpointRecord:
             tuple(Label(name, (red, green, blue)) for name, red, green, blue in fields["labels"])
         )
         fields["image_size"] = tuple(fields["image_size"])
+        fields["aspp_rates"] = tuple(fields.get("aspp_rates", ()))
         return CheckpointRecord(**fields)
     except (OSError, KeyError, ValueError, TypeError) as err:
         raise CheckpointError(

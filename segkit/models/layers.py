@@ -1,33 +1,53 @@
-"""Layers and layer recipes that several networks share."""
+"""Layers and layer recipes that several networks share.
+
+Some stand where Keras's own would break a TensorRT engine in pieces (docs/tensorrt-report.md):
+`Resize` has two forms of one function, and the dilated convolutions can trace to one native op.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 __all__ = [
-    "IMAGENET_NORMALIZATION",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Normalization",
     "Resize",
-    "ResizeLike",
+    "ResizeMethod",
+    "add",
     "batch_normalization",
     "convolution",
-    "imagenet_normalization",
+    "interpolation_matrix",
+    "resize_like",
 ]
 
-# torchvision's mean and standard deviation of ImageNet, of RGB 0..1.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-IMAGENET_NORMALIZATION = "RGB / 255, minus (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"
+ResizeMethod = Literal["bilinear", "matmul"]
 
 
-def imagenet_normalization(*, name: str) -> tf.keras.layers.Layer:
-    """RGB 0..255 -> zero mean and unit variance on ImageNet; it has no weights."""
-    return tf.keras.layers.Normalization(
-        mean=[255.0 * mean for mean in _IMAGENET_MEAN],
-        variance=[(255.0 * std) ** 2 for std in _IMAGENET_STD],
-        name=name,
-    )
+class Normalization(NamedTuple):
+    """What a network subtracts from its image and divides it by, by channel.
+
+    Attributes:
+        mean: Of red, green and blue, on the scale 0..255.
+        std: Likewise.
+        words: The same for people.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    words: str
+
+    def layer(self, *, name: str) -> tf.keras.layers.Layer:
+        """float32 RGB 0..255 -> normalised; it has no weights."""
+        variance = [std**2 for std in self.std]
+        return tf.keras.layers.Normalization(mean=list(self.mean), variance=variance, name=name)
+
+
+# === Convolutions ===
 
 
 def convolution(
@@ -69,39 +89,124 @@ def batch_normalization(x: tf.Tensor, *, name: str) -> tf.Tensor:
     return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
-@tf.keras.utils.register_keras_serializable("segkit")
-class Resize(tf.keras.layers.Layer):
-    """Bilinear resize with half-pixel centres (PyTorch's align_corners=False).
+def add(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Sum of two tensors, in the precision of the policy."""
+    return tf.keras.layers.Add()([x, y])
 
-    Args:
-        size: Height and width of the output.
+
+@tf.keras.utils.register_keras_serializable("segkit")
+class Conv2D(tf.keras.layers.Conv2D):
+    """Keras's Conv2D, whose dilation is an attribute of one Conv2D op.
+
+    Keras's own traces a dilated convolution to SpaceToBatchND, Conv2D and BatchToSpaceND, the two
+    outer of which TF-TRT does not know. Values and gradients are the same.
     """
 
-    def __init__(self, size: tuple[int, int], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = (size[0], size[1])
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """What `call` does before bias and activation."""
+        return tf.nn.conv2d(
+            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+        )
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """(B, h, w, C) -> (B, *size, C)."""
-        return _resize(x, self.size, self.compute_dtype)
+
+@tf.keras.utils.register_keras_serializable("segkit")
+class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
+    """Keras's DepthwiseConv2D, which for TensorRT is one DepthwiseConv2dNative op with dilations.
+
+    That op is for conversion and for CPU inference alone: TensorFlow 2.15 has a forward kernel for
+    it in oneDNN only (the others refuse dilations), and its CPU gradient ignores the dilations
+    without a word. So training goes Keras's way (SpaceToBatchND) whatever `native` says.
+
+    Args:
+        native: Trace to the one op at inference.
+    """
+
+    def __init__(self, *args: Any, native: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.native = native
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """(B, h, w, C) -> (B, h', w', C * depth_multiplier)."""
+        if not self.native or training:
+            return super().call(inputs)
+        outputs = tf.raw_ops.DepthwiseConv2dNative(
+            input=inputs,
+            filter=self.depthwise_kernel,
+            strides=[1, *self.strides, 1],
+            padding=self.padding.upper(),
+            dilations=[1, *self.dilation_rate, 1],
+        )
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, for `from_config`."""
-        return {**super().get_config(), "size": list(self.size)}
+        return {**super().get_config(), "native": self.native}
+
+
+# === Resize ===
+
+
+def resize_like(x: tf.Tensor, reference: tf.Tensor, method: ResizeMethod) -> tf.Tensor:
+    """Resizes to the height and width of another tensor."""
+    return Resize(reference.shape[1:3], method)(x)
 
 
 @tf.keras.utils.register_keras_serializable("segkit")
-class ResizeLike(tf.keras.layers.Layer):
-    """Bilinear resize of the first input to the height and width of the second."""
+class Resize(tf.keras.layers.Layer):
+    """Bilinear resize with half-pixel centres (PyTorch's align_corners=False), in two forms.
 
-    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """[(B, h, w, C), (B, H, W, D)] -> (B, H, W, C)."""
-        x, reference = inputs
-        static = reference.shape[1:3]
-        size = static if static.is_fully_defined() else tf.shape(reference)[1:3]
-        return _resize(x, size, self.compute_dtype)
+    Args:
+        size: Height and width of the output.
+        method: "bilinear" is tf.image.resize. "matmul" is the same function as two products with
+            constant matrices: TF-TRT refuses ResizeBilinear with half-pixel centres.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], method: ResizeMethod = "bilinear", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.size = (size[0], size[1])
+        self.method = method
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, h, w, C) -> (B, *size, C)."""
+        if tuple(x.shape[1:3]) == self.size:
+            return tf.cast(x, self.compute_dtype)
+        if self.method == "matmul":
+            return self._products(x)
+        # tf.image.resize answers in float32 whatever it is given.
+        return tf.cast(tf.image.resize(x, self.size, method="bilinear"), self.compute_dtype)
+
+    def _products(self, x: tf.Tensor) -> tf.Tensor:
+        height, width, channels = x.shape[1:]
+        out_height, out_width = self.size
+        columns = interpolation_matrix(width, out_width)[np.newaxis, np.newaxis]
+        rows = interpolation_matrix(height, out_height)[np.newaxis]
+        x = tf.matmul(tf.constant(columns, x.dtype), x)  # (B, h, W, C)
+        x = tf.reshape(x, [-1, height, out_width * channels])  # (B, h, W * C)
+        x = tf.matmul(tf.constant(rows, x.dtype), x)  # (B, H, W * C)
+        return tf.reshape(x, [-1, out_height, out_width, channels])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for `from_config`."""
+        return {**super().get_config(), "size": list(self.size), "method": self.method}
 
 
-def _resize(x: tf.Tensor, size: Any, dtype: str) -> tf.Tensor:
-    # tf.image.resize answers in float32 whatever it is given.
-    return tf.cast(tf.image.resize(x, size, method="bilinear"), dtype)
+def interpolation_matrix(size: int, out_size: int) -> npt.NDArray[np.float32]:
+    """Row i holds the weights of the inputs in output i: float32 (out_size, size), rows sum to 1.
+
+    The positions are computed in float32 in the order of TensorFlow's kernel (resize_bilinear_op,
+    HalfPixelScaler), so that both forms round alike.
+    """
+    scale = np.float32(size) / np.float32(out_size)
+    position = (np.arange(out_size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    below = np.floor(position)
+    fraction = position - below
+    matrix = np.zeros((out_size, size), np.float32)
+    index = np.arange(out_size)
+    # At the borders both neighbours are the same input, so that the weights add up there.
+    np.add.at(matrix, (index, np.clip(below, 0, size - 1).astype(int)), 1 - fraction)
+    np.add.at(matrix, (index, np.clip(below + 1, 0, size - 1).astype(int)), fraction)
+    return matrix

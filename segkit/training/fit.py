@@ -14,7 +14,6 @@ from segkit.errors import SegkitError
 from segkit.evaluation.evaluate import evaluate, make_confusion_step
 from segkit.evaluation.metrics import ConfusionMatrix
 from segkit.labels import LabelMap
-from segkit.models import build_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
 from segkit.training.losses import deeply_supervised
@@ -29,6 +28,7 @@ class Plan:
     Args:
         network: A key of models.NETWORKS.
         image_size: Height and width of the crops and of validation, pixels.
+        aspp_rates: What the network was built with, for the checkpoints' record.
         labels: The classes.
         epochs: Number of passes.
         steps_per_epoch: Optimizer steps a pass.
@@ -39,6 +39,7 @@ class Plan:
 
     network: str
     image_size: tuple[int, int]
+    aspp_rates: tuple[int, ...]
     labels: LabelMap
     epochs: int
     steps_per_epoch: int
@@ -49,17 +50,19 @@ class Plan:
 
 def fit(
     plan: Plan,
-    make_optimizer: Callable[[], tf.keras.optimizers.Optimizer],
+    model: tf.keras.Model,
     *,
+    make_optimizer: Callable[[], tf.keras.optimizers.Optimizer],
     train_batches: tf.data.Dataset,
     val_batches: tf.data.Dataset,
     run: Run,
     report: Callable[[str], None],
 ) -> ConfusionMatrix:
-    """Trains from random weights; leaves last.h5 and best.h5 (by val mean_iou) in the run folder.
+    """Trains a model; leaves last.h5 and best.h5 (by val mean_iou) in the run folder.
 
     Args:
         plan: What, for how long, where.
+        model: The plan's network, built inside the strategy's scope.
         make_optimizer: Called inside the strategy's scope.
         train_batches: Endless; (image float32 (B, h, w, 3), mask uint8 (B, h, w)).
         val_batches: One pass, every image once; likewise.
@@ -72,11 +75,10 @@ def fit(
     Raises:
         SegkitError: The loss is no longer finite.
     """
-    # === Model and optimizer ===
+    # === Optimizer and steps ===
     strategy = plan.strategy
     num_classes = plan.labels.num_classes
     with strategy.scope():
-        model = build_model(plan.network, plan.image_size, num_classes, auxiliary=True)
         optimizer = make_optimizer()
         if plan.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -105,8 +107,9 @@ def fit(
         record = CheckpointRecord(
             network=plan.network,
             image_size=plan.image_size,
+            aspp_rates=plan.aspp_rates,
             labels=plan.labels,
-            auxiliary=True,
+            auxiliary=len(model.outputs) > 1,
             precision=plan.precision,
             epoch=epoch,
             step=epoch * plan.steps_per_epoch,

@@ -37,7 +37,7 @@ def cross_entropy(mask: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), total)
 
 
-def deeply_supervised(mask: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
-    """Loss of the main logits and, weighted, of the auxiliary ones."""
-    main, *auxiliary = (cross_entropy(mask, logits) for logits in outputs)
+def deeply_supervised(mask: tf.Tensor, outputs: tf.Tensor | list[tf.Tensor]) -> tf.Tensor:
+    """Loss of the main logits and, where the network has an auxiliary head, of its, weighted."""
+    main, *auxiliary = (cross_entropy(mask, logits) for logits in tf.nest.flatten(outputs))
     return main + AUXILIARY_WEIGHT * tf.add_n(auxiliary) if auxiliary else main

@@ -16,25 +16,28 @@ from segkit import models
 from segkit.errors import SegkitError
 from segkit.labels import LabelMap
 from segkit.models.checkpoints import load_checkpoint, read_record
+from segkit.models.layers import Normalization
+from segkit.models.network import Network, NetworkOptions
 from segkit.runs import Run
 from segkit.training.fit import Plan, fit
 from segkit.training.optimizers import make_optimizer
 
-SIZE = (16, 24)
+SIZE = (32, 40)
 
 
-def tiny_network(image: tf.Tensor, num_classes: int, *, auxiliary: bool) -> tuple[Any, Any]:
+def tiny_network(image: tf.Tensor, num_classes: int, options: NetworkOptions) -> tuple[Any, Any]:
     x = tf.keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="a")(image)
     x = tf.keras.layers.BatchNormalization(name="norm")(x)
     head = tf.keras.layers.Conv2D(num_classes, 1, dtype="float32", name="head")(x)
-    if not auxiliary:
+    if not options.auxiliary:
         return head, None
     return head, tf.keras.layers.Conv2D(num_classes, 1, dtype="float32", name="extra")(x)
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(models.NETWORKS, "tiny", models.Network(tiny_network, 2, "as it comes"))
+    same = Normalization((128.0,) * 3, (64.0,) * 3, "RGB / 64 - 2")
+    monkeypatch.setitem(models.NETWORKS, "tiny", Network(tiny_network, same, head=()))
     yield
     tf.keras.mixed_precision.set_global_policy("float32")
 
@@ -44,6 +47,7 @@ def plan(labels: LabelMap) -> Plan:
     return Plan(
         network="tiny",
         image_size=SIZE,
+        aspp_rates=(),
         labels=labels,
         epochs=3,
         steps_per_epoch=12,
@@ -66,9 +70,11 @@ def bright_and_dark(count: int) -> tf.data.Dataset:
 def train(plan: Plan, run: Run, *, learning_rate: float = 0.02) -> tuple[Any, list[str]]:
     lines: list[str] = []
     tf.keras.utils.set_random_seed(1)
+    model = models.build_model("tiny", SIZE, plan.labels.num_classes, auxiliary=True)
     matrix = fit(
         plan,
-        lambda: make_optimizer("adamw", learning_rate, weight_decay=0.0),
+        model,
+        make_optimizer=lambda: make_optimizer("adamw", learning_rate, weight_decay=0.0),
         train_batches=bright_and_dark(8).repeat().batch(plan.global_batch_size),
         val_batches=bright_and_dark(5).batch(2),
         run=run,

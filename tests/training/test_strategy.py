@@ -28,31 +28,36 @@ tf.config.set_logical_device_configuration(
 )
 from segkit import models
 from segkit.labels import LabelMap
+from segkit.models.layers import Normalization
+from segkit.models.network import Network
 from segkit.runs import Run
 from segkit.training.fit import Plan, fit
 from segkit.training.optimizers import make_optimizer
 from segkit.training.strategy import make_strategy
 
-def network(image, num_classes, *, auxiliary):
+def network(image, num_classes, options):
     x = tf.keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="a")(image)
     heads = [tf.keras.layers.Conv2D(num_classes, 1, name=n, dtype="float32") for n in ("b", "c")]
     return [head(x) for head in heads]
 
-models.NETWORKS["tiny"] = models.Network(network, 2, "")
+same = Normalization((0.0,) * 3, (1.0,) * 3, "as it comes")
+models.NETWORKS["tiny"] = Network(network, same, head=())
 labels = LabelMap.from_names("abc")
 strategy = make_strategy(multi_gpu=True, gpu_num=0)
 assert strategy.num_replicas_in_sync == replicas
 rng = np.random.default_rng(0)
-mask = rng.choice([0, 1, 2, 255], (12, 8, 8)).astype(np.uint8)
+mask = rng.choice([0, 1, 2, 255], (12, 32, 32)).astype(np.uint8)
 mask[0:2] = 255  # a replica may get nothing that counts
-mask[5, 4:] = 255
-image = (mask[..., None] % 3 * 80 + rng.normal(0, 9, (12, 8, 8, 3))).astype(np.float32)
+mask[5, 16:] = 255
+image = (mask[..., None] % 3 * 80 + rng.normal(0, 9, (12, 32, 32, 3))).astype(np.float32)
 data = tf.data.Dataset.from_tensor_slices((image, mask))
 tf.keras.utils.set_random_seed(3)
-plan = Plan(network="tiny", image_size=(8, 8), labels=labels, epochs=2, steps_per_epoch=3,
-            global_batch_size=4, precision=precision, strategy=strategy)
+plan = Plan(network="tiny", image_size=(32, 32), aspp_rates=(), labels=labels, epochs=2,
+            steps_per_epoch=3, global_batch_size=4, precision=precision, strategy=strategy)
 run = Run(folder, "run", labels)
-matrix = fit(plan, lambda: make_optimizer("sgd", 0.01, weight_decay=0.0),
+with strategy.scope():
+    model = models.build_model("tiny", (32, 32), labels.num_classes, auxiliary=True)
+matrix = fit(plan, model, make_optimizer=lambda: make_optimizer("sgd", 0.01, weight_decay=0.0),
              train_batches=data.repeat().batch(4), val_batches=data.batch(5), run=run,
              report=lambda line: None)
 rows = run.results.read_text().splitlines()
