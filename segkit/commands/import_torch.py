@@ -58,32 +58,34 @@ def run(options: Options) -> None:
     _check_output(options)
     labels = None if options.labelmap is None else _read_labels(options.labelmap)
 
-    from segkit.models import build_model, canonical_name, get_network
-    from segkit.models import torch_weights as torch
+    from segkit.models import build_model, canonical_name, get_network, torch_weights
 
     network = canonical_name(options.model)
-    if network not in torch.TORCH_NETWORKS:
+    if network not in torch_weights.TORCH_NETWORKS:
         raise CheckpointError(
             f"there are no PyTorch weights to import for {network}: its backbone's come from "
             "tf.keras.applications, and PyTorch's of the same name would answer differently, for "
             'they were trained with another padding than Keras\'s "same"',
-            expected=f"--model {' or '.join(torch.TORCH_NETWORKS)}",
+            expected=f"--model {' or '.join(torch_weights.TORCH_NETWORKS)}",
             next_step="train.py --weights imagenet starts it from Keras's",
         )
     print(f"reading {options.checkpoint}", flush=True)
-    tensors = torch.strip_prefixes(torch.load_torch_file(options.checkpoint))
-    num_classes, auxiliary = torch.read_head(tensors)
+    tensors = torch_weights.strip_prefixes(torch_weights.load_torch_file(options.checkpoint))
+    num_classes, auxiliary = torch_weights.read_head(tensors)
     model = build_model(network, options.image_size, num_classes, auxiliary=auxiliary)
-    found = torch.match(model, tensors)
+    found = torch_weights.match(model, tensors)
     print(_report(found, every=options.verbose), flush=True)
-    torch.check_usable(found, get_network(network), allow_partial=options.allow_partial)
-    if not found.complete:
-        _write_layers(found, options)
-        return
+    torch_weights.check_usable(found, get_network(network), allow_partial=options.allow_partial)
     labels = labels or LabelMap.from_names(f"class_{index}" for index in range(num_classes))
-    _check_labels(labels, num_classes, options)
-    torch.set_weights(model, found)
-    _write_checkpoint(model, options, labels, auxiliary=auxiliary)
+    try:
+        if found.complete:
+            _check_labels(labels, num_classes, options)
+            torch_weights.set_weights(model, found)
+            _write_checkpoint(model, options, labels, auxiliary=auxiliary)
+        else:
+            _write_layers(found, options)
+    except OSError as err:
+        raise CheckpointError(f"'{options.output}' cannot be written: {err}") from err
 
 
 def _check_output(options: Options) -> None:
@@ -98,7 +100,7 @@ def _check_output(options: Options) -> None:
 def _check_labels(labels: LabelMap, num_classes: int, options: Options) -> None:
     if labels.num_classes != num_classes:
         raise ConfigError(
-            f"--labelmap '{options.labelmap}' has {labels.num_classes} classes, the head of "
+            f"--labelmap '{options.labelmap}' has {_count(labels.num_classes)}, the head of "
             f"'{options.checkpoint}' {num_classes}",
             expected="one line for each class of the head, in its order; a background line only "
             "where it has that class",
@@ -137,8 +139,9 @@ def _write_checkpoint(
     save_checkpoint(model, record, options.output)
     height, width = options.image_size
     print(
-        f"wrote {options.output}: {model.name}, {height}x{width}, {labels.num_classes} classes "
-        f"({_some(labels.names)}), {'with the' if auxiliary else 'without an'} auxiliary head"
+        f"wrote {options.output}: {model.name}, {height}x{width}, "
+        f"{_count(labels.num_classes)} ({_some(labels.names)}), "
+        f"{'with the' if auxiliary else 'without an'} auxiliary head"
     )
     if options.labelmap is None:
         print("the classes have no names in a PyTorch file: --labelmap FILE gives them theirs")
@@ -159,6 +162,10 @@ def _write_layers(found: Match, options: Options) -> None:
     if options.labelmap is not None:
         print(f"--labelmap {options.labelmap} was not used: the classes come with the data set")
     print(f"next: python train.py --network ddrnet23_slim --weights {options.output}", flush=True)
+
+
+def _count(num_classes: int) -> str:
+    return "1 class" if num_classes == 1 else f"{num_classes} classes"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ __all__ = [
 # The networks whose authors publish PyTorch weights that mean the same in TensorFlow.
 TORCH_NETWORKS = ("ddrnet23_slim",)
 
-INSTALL_TORCH = "pip install -c constraints.txt -e .[torch]"
+INSTALL_TORCH = 'pip install -c constraints.txt -e ".[torch]"'
 
 # Where training scripts keep the weights in a file with other things, in the order looked for.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")

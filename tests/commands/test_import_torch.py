@@ -14,6 +14,7 @@ from segkit.labels import LabelMap
 from segkit.models import build_model, torch_weights
 from segkit.models.checkpoints import load_checkpoint, read_record
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 Tensors = dict[str, np.ndarray]
 
 
@@ -219,10 +220,25 @@ def test_a_labelmap_of_other_classes_is_refused(
     convert: Any, tensors: Tensors, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert convert(tensors, "--labelmap", str(labels_of(output))) == 1
-    assert "has 1 classes, the head of 'x.pth' 19" in capsys.readouterr().err
+    assert "has 1 class, the head of 'x.pth' 19" in capsys.readouterr().err
     assert convert(tensors, "--labelmap", str(output)) == 1
     assert "--labelmap" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_message(
+    convert: Any, tensors: Tensors, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.parent.write_text("a file where the folder should be")
+    assert convert(tensors) == 1
+    assert f"'{output}' cannot be written" in capsys.readouterr().err
+
+
+def test_the_guide_names_the_classes_of_cityscapes() -> None:
+    guide = (REPOSITORY / "docs" / "import-torch.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ +(.+:\d+,\d+,\d+::)$", guide, re.MULTILINE)
+    labels = LabelMap.load("\n".join(lines))
+    assert (labels.num_classes, labels.names[0], labels.names[18]) == (19, "road", "bicycle")
 
 
 def test_no_file_is_one_message(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
