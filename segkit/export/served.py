@@ -22,7 +22,10 @@ class ServedModel(tf.Module):
 
     def __init__(self, model: tf.keras.Model, metadata: Metadata) -> None:
         super().__init__(name="segkit")
-        self.model = model
+        # The variables are saved, the model itself is not: Keras would trace every layer of it on
+        # its own, which takes minutes for a deep one.
+        self.weights = model.weights
+        self._logits = tf.function(lambda image: model(image, training=False), autograph=False)
         self._image_size = metadata.image_size
         self._metadata = metadata.to_json()
 
@@ -41,11 +44,11 @@ class ServedModel(tf.Module):
 
     @tf.function
     def _segment(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {contract.CLASS_IDS: _class_ids(self._logits(image))}
+        return {contract.CLASS_IDS: _class_ids(self._checked_logits(image))}
 
     @tf.function
     def _segment_with_confidence(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = self._logits(image)
+        logits = self._checked_logits(image)
         probability = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
         return {
             contract.CLASS_IDS: _class_ids(logits),
@@ -66,7 +69,7 @@ class ServedModel(tf.Module):
                     tf.TensorSpec([2], tf.int32),
                 ),
             )
-        class_ids = _class_ids(self._logits(image))
+        class_ids = _class_ids(self._checked_logits(image))
         with tf.device("/cpu:0"):
             encoded_mask = tf.map_fn(
                 _encode, (class_ids, size), fn_output_signature=tf.TensorSpec([], tf.string)
@@ -78,10 +81,10 @@ class ServedModel(tf.Module):
         query = tf.ensure_shape(query, [None])
         return {contract.METADATA: tf.fill(tf.shape(query), self._metadata)}
 
-    def _logits(self, image: tf.Tensor) -> tf.Tensor:
+    def _checked_logits(self, image: tf.Tensor) -> tf.Tensor:
         # First in the graph: an image of the wrong rank kills a stock tensorflow/serving process.
         image = tf.ensure_shape(image, [None, *self._image_size, 3])
-        return self.model(tf.cast(image, tf.float32), training=False)
+        return self._logits(tf.cast(image, tf.float32))
 
     def _decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)

@@ -11,6 +11,7 @@ together again on the network's own image, with three changes that leave every w
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,25 +67,35 @@ class Backbone:
             image: Normalised RGB, (B, H, W, 3), H and W 32 or more.
             native: Dilated depthwise convolutions as one op, see `DepthwiseConv2D`.
         """
-        original = self.as_published(None, (image.shape[1], image.shape[2]))
-        edited = self._edited_layers(original, native=native)
-        tensors: dict[str, tf.Tensor] = {original.layers[0].name: image}
+        outputs = {_IMAGE: image}
 
-        def tensor_of(keras_tensor: Any) -> Any:
-            """The counterpart of an output of the original; constants stay what they are."""
-            history = getattr(keras_tensor, "_keras_history", None)
-            return keras_tensor if history is None else tensors[history.layer.name]
+        def tensor(value: Any) -> Any:
+            return outputs[value.layer] if isinstance(value, _Output) else value
 
-        wanted = _ancestors(original, (self.low, self.high))
-        for layer in original.layers[1:]:  # in topological order
-            if layer.name not in wanted:
-                continue
-            node = layer.inbound_nodes[0]
-            args = tf.nest.map_structure(tensor_of, node.call_args)
-            kwargs = tf.nest.map_structure(tensor_of, node.call_kwargs)
-            new = edited[layer.name]
-            tensors[layer.name] = args[0] if new is None else new(*args, **kwargs)
-        return Features(tensors[self.low], tensors[self.high])
+        dilated = False
+        for step in _steps(self, (image.shape[1], image.shape[2])):
+            args, kwargs = tf.nest.map_structure(tensor, (step.args, step.kwargs))
+            layer = self._edited(step, dilated=dilated, native=native)
+            outputs[step.name] = args[0] if layer is None else layer(*args, **kwargs)
+            dilated |= step.name == self.dilate_from
+        return Features(outputs[self.low], outputs[self.high])
+
+    def _edited(self, step: _Step, *, dilated: bool, native: bool) -> tf.keras.layers.Layer | None:
+        """A new layer, or None where the tensor passes through."""
+        cls, config = step.cls, dict(step.config)
+        if cls is tf.keras.layers.Reshape or step.name == f"{self.dilate_from}/pad":
+            return None
+        if cls is tf.keras.layers.DepthwiseConv2D:
+            cls = DepthwiseConv2D
+            if dilated:
+                config |= {"dilation_rate": (2, 2), "native": native}
+            if step.name == self.dilate_from:
+                config |= {"strides": (1, 1), "padding": "same"}
+        elif cls is tf.keras.layers.BatchNormalization and self.momentum is not None:
+            config["momentum"] = self.momentum
+        elif cls is tf.keras.layers.GlobalAveragePooling2D:
+            config["keepdims"] = True
+        return cls.from_config(config)
 
     def as_published(
         self, weights: str | None, image_size: tuple[int, int] = (224, 224)
@@ -104,28 +115,49 @@ class Backbone:
             weights=weights,
         )
 
-    def _edited_layers(
-        self, original: tf.keras.Model, *, native: bool
-    ) -> dict[str, tf.keras.layers.Layer | None]:
-        """New layers by name; None where the tensor passes through."""
-        layers: dict[str, tf.keras.layers.Layer | None] = {}
-        dilated = False
-        for layer in original.layers[1:]:
-            cls, config = type(layer), layer.get_config()
-            if cls is tf.keras.layers.DepthwiseConv2D:
-                cls = DepthwiseConv2D
-                if dilated:
-                    config |= {"dilation_rate": (2, 2), "native": native}
-                if layer.name == self.dilate_from:
-                    config |= {"strides": (1, 1), "padding": "same"}
-                    dilated = True
-            elif cls is tf.keras.layers.BatchNormalization and self.momentum is not None:
-                config["momentum"] = self.momentum
-            elif cls is tf.keras.layers.GlobalAveragePooling2D:
-                config["keepdims"] = True
-            passes = cls is tf.keras.layers.Reshape or layer.name == f"{self.dilate_from}/pad"
-            layers[layer.name] = None if passes else cls.from_config(config)
-        return layers
+
+@dataclass(frozen=True)
+class _Output:
+    """Stands for a layer's output among the arguments of another."""
+
+    layer: str
+
+
+class _Step(NamedTuple):
+    """One layer of a network: what makes it, and what it is called with."""
+
+    name: str
+    cls: type[tf.keras.layers.Layer]
+    config: dict[str, Any]
+    args: Any
+    kwargs: Any
+
+
+_IMAGE = ""  # stands for the input among the layers' names
+
+
+@functools.lru_cache(maxsize=8)  # Keras takes seconds to build the large ones
+def _steps(backbone: Backbone, image_size: tuple[int, int]) -> tuple[_Step, ...]:
+    """The layers of the published network up to the taps, in topological order."""
+    published = backbone.as_published(None, image_size)
+    wanted = _ancestors(published, (backbone.low, backbone.high))
+    image, *layers = published.layers
+
+    def output(value: Any) -> Any:
+        history = getattr(value, "_keras_history", None)
+        if history is None:
+            return value
+        return _Output(_IMAGE if history.layer is image else history.layer.name)
+
+    steps = []
+    for layer in layers:
+        if layer.name in wanted:
+            node = layer.inbound_nodes[0]
+            args, kwargs = tf.nest.map_structure(output, (node.call_args, node.call_kwargs))
+            config = layer.get_config()
+            config.pop("dtype", None)  # the policy of this build is not that of the next
+            steps.append(_Step(layer.name, type(layer), config, args, kwargs))
+    return tuple(steps)
 
 
 def _ancestors(model: tf.keras.Model, names: tuple[str, ...]) -> set[str]:

@@ -52,10 +52,13 @@ def load_pretrained(model: tf.keras.Model, network: Network, weights: str | Path
     fitting = [layer for layer in own if _fits(layer, layers)]
     for layer in fitting:
         layer.set_weights(layers[layer.name])
-    random = sorted({_part(layer.name) for layer in own if layer not in fitting})
-    return f"{len(fitting)} of {len(own)} layers with weights from {weights}" + (
-        f"; from random weights: {', '.join(random)}" if random else ""
-    )
+    random = [layer.name for layer in own if layer not in fitting]
+    sentence = f"{len(fitting)} of {len(own)} layers with weights from {weights}"
+    if random:
+        whole = {_part(layer.name) for layer in own} - {_part(layer.name) for layer in fitting}
+        names = {_part(name) if _part(name) in whole else name for name in random}
+        sentence += f"; from random weights: {', '.join(sorted(names))}"
+    return sentence
 
 
 def set_layers(model: tf.keras.Model, layers: Mapping[str, Arrays], *, source: str) -> None:
