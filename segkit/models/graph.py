@@ -67,19 +67,21 @@ def load_signature(saved_model_dir: Path, signature: str) -> Any:
         ExportError: There is no SavedModel, or it has no such signature.
     """
     try:
-        signatures = tf.saved_model.load(str(saved_model_dir), tags=["serve"]).signatures
+        loaded = tf.saved_model.load(str(saved_model_dir), tags=["serve"])
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as err:
         raise ExportError(
             f"'{saved_model_dir}' cannot be loaded as a SavedModel: {err}",
             expected="the folder of a SavedModel with the tag 'serve', such as "
             "checkpoints/export_path/1",
         ) from err
-    if signature not in signatures:
+    if signature not in loaded.signatures:
         raise ExportError(
             f"'{saved_model_dir}' has no signature '{signature}'",
-            expected="one of " + ", ".join(sorted(signatures)),
+            expected="one of " + ", ".join(sorted(loaded.signatures)),
         )
-    return signatures[signature]
+    function = loaded.signatures[signature]
+    function.saved_model = loaded  # a function holds its variables by weak references alone
+    return function
 
 
 def freeze(function: Any) -> InferenceGraph:
