@@ -178,7 +178,7 @@ def _train(options: Options) -> None:
         f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
         f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
         f"{network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
-        f"{options.optimizer}, weights from {options.weights}\n"
+        f"{options.optimizer}, {_start(network, options.weights)}\n"
         f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
         f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
         flush=True,
@@ -213,6 +213,16 @@ def _train(options: Options) -> None:
         f"out), in {run_folder.best}\n"
         f"export it: python train.py --saved_model --saved_model_path {run_folder.path}"
     )
+
+
+def _start(network: str, weights: str) -> str:
+    from segkit.models import NETWORKS
+
+    if weights != "none":
+        return f"from the weights {weights}"
+    if NETWORKS[network].backbone is None:
+        return "from random weights"
+    return "from random weights (--weights imagenet starts the backbone from ImageNet's)"
 
 
 def _check_dataset(dataset: FullSemantic, options: Options) -> None:
