@@ -113,9 +113,9 @@ class Conv2D(tf.keras.layers.Conv2D):
 class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
     """Keras's DepthwiseConv2D, which for TensorRT is one DepthwiseConv2dNative op with dilations.
 
-    That op is for conversion and for CPU inference alone: TensorFlow 2.15 has a forward kernel for
-    it in oneDNN only (the others refuse dilations), and its CPU gradient ignores the dilations
-    without a word. So training goes Keras's way (SpaceToBatchND) whatever `native` says.
+    That op is for TensorRT and for CPU inference alone: on a CPU only oneDNN's forward kernel of
+    TensorFlow 2.15 takes dilations, and the gradient ignores them without a word. So training goes
+    Keras's way (SpaceToBatchND) whatever `native` says (docs/adr/0007).
 
     Args:
         native: Trace to the one op at inference.
