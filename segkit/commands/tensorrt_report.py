@@ -41,6 +41,8 @@ class Options:
     """nodes that a segment must have to become an engine, as in TF-TRT's Converter"""
     json: str | None = None
     """write the report to this file as JSON; - prints JSON instead of text"""
+    overwrite: bool = False
+    """replace the file of --json if it exists"""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.saved_model is None):
@@ -62,24 +64,30 @@ def run(options: Options) -> None:
     """Reads the graph, asks TF-TRT, prints."""
     import json
 
+    from segkit.export.tensorrt_text import render
+
+    file = None if options.json in (None, STDOUT) else Path(str(options.json))
+    if file is not None:
+        _check_output(file, overwrite=options.overwrite)
     report = _network_report(options) if options.saved_model is None else _saved_report(options)
     document = json.dumps(report.to_json(), indent=2)
-    if options.json == STDOUT:
-        print(document, flush=True)
-        return
-    print(report, flush=True)
-    if options.json is not None:
-        path = Path(options.json)
-        beside = path.with_name(f".{path.name}.part")
-        try:
-            beside.write_text(document + "\n", encoding="utf-8")
-            beside.replace(path)
-        except OSError as err:
-            raise ConfigError(
-                f"--json '{path}' cannot be written: {err.strerror}",
-                expected="a file in a folder that exists",
-            ) from err
-        print(f"written to {path}", flush=True)
+    print(document if options.json == STDOUT else render(report), flush=True)
+    if file is not None:
+        beside = file.with_name(f".{file.name}.part")
+        beside.write_text(document + "\n", encoding="utf-8")
+        beside.replace(file)
+        print(f"written to {file}", flush=True)
+
+
+def _check_output(file: Path, *, overwrite: bool) -> None:
+    if not file.parent.is_dir() or file.is_dir():
+        raise ConfigError(
+            f"--json '{file}' cannot be written", expected="a file in a folder that exists"
+        )
+    if file.exists() and not overwrite:
+        raise ConfigError(
+            f"--json '{file}' exists", next_step="choose another --json, or add --overwrite"
+        )
 
 
 def _network_report(options: Options) -> TensorRTReport:

@@ -29,12 +29,8 @@ CODECS = "decode and encode images at the ends of the graph, in a signature of t
 
 # Op type -> remedy; the reason decides where an op has several, see REASONS.
 OPS = {
-    "ResizeBilinear": RESIZE,
-    "ResizeBicubic": RESIZE,
-    "ResizeArea": RESIZE,
-    "ScaleAndTranslate": RESIZE,
-    "SpaceToBatchND": DILATION,
-    "BatchToSpaceND": DILATION,
+    **dict.fromkeys(("ResizeArea", "ResizeBicubic", "ResizeBilinear", "ScaleAndTranslate"), RESIZE),
+    **dict.fromkeys(("BatchToSpaceND", "SpaceToBatchND"), DILATION),
     "ArgMax": (
         "leave it outside: at the end of the graph it costs one border. If it must be inside, "
         "tf.argmax(..., output_type=tf.int32) converts (as TopK, slow on large maps)"
@@ -42,30 +38,34 @@ OPS = {
     "Cast": INTEGERS,
     "EnsureShape": "put it before the first float op, where it costs nothing",
     "FusedBatchNormV3": "export with training=False",
-    "Conv2D": "its filter must be a constant: freeze the variables",
-    "DepthwiseConv2dNative": "its filter must be a constant: freeze the variables",
-    "Pad": "pad tensors of rank 4, along two axes at most",
-    "PadV2": "pad with zeros (tf.keras.layers.ZeroPadding2D), which traces to Pad",
-    "MirrorPad": "pad with zeros (tf.keras.layers.ZeroPadding2D), which traces to Pad",
-    "Einsum": "write it as tf.matmul and tf.reshape",
-    "PartitionedCall": "no Conv2D(groups=...): Keras traces it to an XLA call that is not inlined",
-    "StatefulPartitionedCall": (
-        "no Conv2D(groups=...): Keras traces it to an XLA call that is not inlined"
+    **dict.fromkeys(
+        ("Conv2D", "DepthwiseConv2dNative"), "a constant filter, and padding SAME or VALID"
     ),
-    "If": CONTROL_FLOW,
-    "StatelessIf": CONTROL_FLOW,
-    "While": CONTROL_FLOW,
-    "StatelessWhile": CONTROL_FLOW,
-    "DecodeImage": CODECS,
-    "DecodeJpeg": CODECS,
-    "DecodePng": CODECS,
-    "EncodePng": CODECS,
+    "Conv2DBackpropInput": (
+        "its output shape must be a constant, which Keras's Conv2DTranspose has at a fixed batch "
+        "size alone: resize and convolve instead"
+    ),
+    "Pad": "pad tensors of rank 4, along two axes at most",
+    **dict.fromkeys(
+        ("MirrorPad", "PadV2"),
+        "pad with zeros (tf.keras.layers.ZeroPadding2D), which traces to Pad",
+    ),
+    "Einsum": "name every axis in its equation, without an ellipsis",
+    **dict.fromkeys(
+        ("PartitionedCall", "StatefulPartitionedCall"),
+        "no Conv2D(groups=...): Keras traces it to an XLA call, which is not inlined",
+    ),
+    **dict.fromkeys(("If", "StatelessIf", "While", "StatelessWhile"), CONTROL_FLOW),
+    **dict.fromkeys(
+        ("Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"), CONTROL_FLOW
+    ),
+    **dict.fromkeys(("DecodeImage", "DecodeJpeg", "DecodePng", "EncodeJpeg", "EncodePng"), CODECS),
 }
 # Part of TF-TRT's reason -> remedy.
 REASONS = {
     "TF_TRT_OP_DENYLIST": "unset the environment variable TF_TRT_OP_DENYLIST",
     "Unsupported tensorflow data type": INTEGERS,
-    "Unsupported data type": INTEGERS,
+    "Data type ": INTEGERS,
     "Input tensor rank is unknown": "give the model's input a shape",
     "new_axis_mask": "use tf.expand_dims instead of indexing with tf.newaxis",
     "excluded by segmenter option": "nothing: inputs and outputs always stay in TensorFlow",

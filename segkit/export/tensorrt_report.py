@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from segkit.export.tensorrt_ops import NO_OPS, PASSIVE_OPS, remedy, short_reason
+from segkit.export.tensorrt_ops import NO_OPS, PASSIVE_OPS, remedy
 from segkit.export.tensorrt_segments import segment
 from segkit.models.graph import InferenceGraph
 
 __all__ = ["RefusedOp", "Segment", "TensorRTReport", "layer_of", "report"]
 
-WIDTH = 100  # of the text, characters
-PREDICTION = (
-    "A prediction: TF-TRT's own segmenter decided it, on a machine without TensorRT. It is not "
-    "confirmed by Converter.summary(), which needs a GPU, and no engine was built."
-)
 # Names that Keras's layers give to ops between the layer's name and the op's.
-INNER_SCOPES = frozenset({"Conv2D", "batchnorm", "depthwise", "moments", "resize", "Tensordot"})
+INNER_SCOPES = frozenset(
+    {
+        "Conv2D",
+        "Gelu",
+        "Tensordot",
+        "batchnorm",
+        "depthwise",
+        "moments",
+        "resize",
+        "separable_conv2d",
+    }
+)
 CALLS = ("StatefulPartitionedCall", "PartitionedCall")
 
 
@@ -107,9 +112,6 @@ class TensorRTReport:
             "confirmed_on_gpu": False,
         }
 
-    def __str__(self) -> str:
-        return "\n".join(_text(self))
-
 
 def report(
     graph: InferenceGraph,
@@ -178,7 +180,7 @@ def layer_of(node_name: str, layers: Iterable[str] = ()) -> str:
     if len(path) < 3:
         return path[0]
     stop = len(path) - 1
-    if stop > 2 and path[stop - 1] in INNER_SCOPES:
+    if stop > 2 and path[stop - 1] in INNER_SCOPES and path[stop - 1] != path[-1]:
         stop -= 1
     return "/".join(path[1:stop])
 
@@ -201,7 +203,9 @@ def _between(operations: Sequence[tf.Operation], refused: Iterable[str]) -> set[
     return after & before
 
 
-def _reached(starts: Sequence[tf.Operation], neighbours: Any) -> set[str]:
+def _reached(
+    starts: Sequence[tf.Operation], neighbours: Callable[[tf.Operation], Iterable[tf.Operation]]
+) -> set[str]:
     names: set[str] = set()
     stack = list(starts)
     while stack:
@@ -210,72 +214,3 @@ def _reached(starts: Sequence[tf.Operation], neighbours: Any) -> set[str]:
                 names.add(op.name)
                 stack.append(op)
     return names
-
-
-# === Text ===
-
-
-def _text(report: TensorRTReport) -> Iterable[str]:
-    engines = len(report.segments)
-    yield f"{report.subject}: {engines} TensorRT engine{'s' if engines != 1 else ''} predicted"
-    inside = sum(n for _, n in report.ops.values())
-    total = sum(n for n, _ in report.ops.values())
-    yield (
-        f"{inside:,} of {total:,} ops in engines ({report.converted_share:.1%}; constants not "
-        f"counted), minimum_segment_size {report.minimum_segment_size}"
-    )
-    yield from _ops_text(report)
-    if report.splitting:
-        yield from _splits_text(report)
-    if report.too_small:
-        yield ""
-        yield "converts, but in segments too small for an engine of their own (or too many)"
-        yield from _wrapped(", ".join(report.too_small), "  ")
-    yield ""
-    yield "engine   nodes    ops   from layer -> to layer"
-    for number, part in enumerate(report.segments, start=1):
-        yield (
-            f"{number:6}  {part.num_nodes:6,} {part.num_ops:6,}   "
-            f"{part.first_layer} -> {part.last_layer}"
-        )
-    yield ""
-    yield from _wrapped(PREDICTION, "")
-
-
-def _ops_text(report: TensorRTReport) -> Iterable[str]:
-    splits = Counter(op.op for op in report.splitting)
-    reasons = {op.op: short_reason(op.reason) for op in reversed(report.refused)}
-    yield ""
-    yield f"{'op':26} {'count':>6} {'converts':>9} {'stays':>6} {'splits':>7}   why"
-    for op, (count, inside) in report.ops.items():
-        numbers = (count, inside, count - inside - splits[op], splits[op])
-        columns = [str(number) if number else "-" for number in numbers]
-        why = reasons.get(op, "" if count == inside else "its segment is too small")
-        line = "{:26} {:>6} {:>9} {:>6} {:>7}   ".format(op, *columns)
-        yield from _wrapped(line + why, " " * len(line), first="")
-
-
-def _splits_text(report: TensorRTReport) -> Iterable[str]:
-    remedies = list(dict.fromkeys(op.remedy for op in report.splitting))
-    ops_of_layer: dict[str, dict[str, None]] = {}
-    for op in report.splitting:
-        what = f"{op.op} [{remedies.index(op.remedy) + 1}]"
-        ops_of_layer.setdefault(op.layer, {})[what] = None
-    width = max(map(len, ops_of_layer))
-    yield ""
-    yield "what splits it, by layer"
-    for layer, ops in ops_of_layer.items():
-        yield f"  {layer:{width}}  {', '.join(ops)}"
-    for number, advice in enumerate(remedies, start=1):
-        yield from _wrapped(f"  [{number}] {advice}", "      ", first="")
-
-
-def _wrapped(text: str, indent: str, *, first: str | None = None) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent if first is None else first,
-        subsequent_indent=indent,
-        drop_whitespace=True,
-        break_on_hyphens=False,
-    )
