@@ -64,11 +64,12 @@ def run(options: Options) -> None:
     """Reads the graph, asks TF-TRT, prints."""
     import json
 
-    from segkit.export.tensorrt_text import render
-
     file = None if options.json in (None, STDOUT) else Path(str(options.json))
     if file is not None:
         _check_output(file, overwrite=options.overwrite)
+
+    from segkit.export.tensorrt_text import render  # takes seconds: it brings TensorFlow
+
     report = _network_report(options) if options.saved_model is None else _saved_report(options)
     document = json.dumps(report.to_json(), indent=2)
     print(document if options.json == STDOUT else render(report), flush=True)
