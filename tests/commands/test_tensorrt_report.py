@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ COMMAND = "tensorrt-report"
 
 
 @pytest.fixture(scope="module")
-def stock_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Keras alone makes of dilation and of a bilinear resize, as a SavedModel of Keras."""
+def stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """Text and JSON for what Keras alone makes of dilation and of a bilinear resize."""
     x = image = tf.keras.Input((16, 16, 3))
     for _ in range(3):
         x = tf.keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
@@ -27,9 +29,13 @@ def stock_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = tf.keras.layers.UpSampling2D(2, interpolation="bilinear", name="decoder/up")(x)
     for _ in range(2):
         x = tf.keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
-    folder = tmp_path_factory.mktemp("stock") / "model"
-    tf.saved_model.save(tf.keras.Model(image, x, name="stock"), str(folder))
-    return folder
+    folder = tmp_path_factory.mktemp("stock")
+    tf.keras.Model(image, x, name="stock").save(str(folder / "model"), save_format="tf")
+    text = io.StringIO()
+    flags = ("--saved_model", str(folder / "model"), "--json", str(folder / "report.json"))
+    with contextlib.redirect_stdout(text):
+        assert main([COMMAND, *flags]) == 0
+    return text.getvalue(), json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
 def _report(capsys: pytest.CaptureFixture[str], *flags: Any) -> dict[str, Any]:
@@ -48,10 +54,8 @@ def test_a_network_built_for_tensorrt_is_one_engine(capsys: pytest.CaptureFixtur
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_stock_keras_model_shows_what_splits_it(
-    capsys: pytest.CaptureFixture[str], stock_model: Path
-) -> None:
-    document = _report(capsys, "--saved_model", stock_model)
+def test_a_stock_keras_model_shows_what_splits_it(stock: tuple[str, dict[str, Any]]) -> None:
+    _, document = stock
     splitting = {op["op"]: op for op in document["refused"] if op["splits"]}
     assert document["num_segments"] == 3
     assert set(splitting) == {"SpaceToBatchND", "BatchToSpaceND", "ResizeBilinear"}
@@ -63,11 +67,8 @@ def test_a_stock_keras_model_shows_what_splits_it(
     assert document["confirmed_on_gpu"] is False
 
 
-def test_the_text_names_layer_op_and_remedy(
-    capsys: pytest.CaptureFixture[str], stock_model: Path
-) -> None:
-    assert main([COMMAND, "--saved_model", str(stock_model)]) == 0
-    text = capsys.readouterr().out
+def test_the_text_names_layer_op_and_remedy(stock: tuple[str, dict[str, Any]]) -> None:
+    text, _ = stock
     assert "3 TensorRT engines predicted" in text
     assert "  branch.1/depthwise  SpaceToBatchND [1], BatchToSpaceND [1]\n" in text
     assert "  decoder/up          ResizeBilinear [2]\n" in text
