@@ -1,0 +1,11 @@
+"""`python -m segkit make-blank-label`, as a script; it may be started in any folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from segkit.__main__ import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["make-blank-label", *sys.argv[1:]], script="make_blank_label.py"))
