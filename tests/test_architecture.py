@@ -33,6 +33,11 @@ ROWS = [
     "__main__",
 ]
 NO_TENSORFLOW = ("video", "client")
+SCRIPTS = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in (REPOSITORY, REPOSITORY / "data_augmentation")
+    for path in folder.glob("*.py")
+)
 MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
@@ -131,7 +136,7 @@ def test_help_answers_before_anything_heavy_is_imported(command: str) -> None:
     assert "usage: segkit" in reply.stdout
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in REPOSITORY.glob("*.py")))
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_hold_no_logic(script: str) -> None:
     """A script hands its flags to a command; the sample is meant to be read and copied."""
     if script == "tf_serving_sample.py":

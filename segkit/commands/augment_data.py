@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -139,8 +140,12 @@ def run(options: Options) -> None:
     print(f"{len(reader):,} images, {reader.labels.num_classes} classes", flush=True)
     print(f"writing {options.variants} copies of each to {output}", flush=True)
     images = copies = unchanged = bare = 0
-    with output_folder(output, overwrite=options.overwrite) as folder:
-        written = augment(reader, folder, recipe, objects_of=objects_of, workers=options.workers)
+    with (
+        output_folder(output, overwrite=options.overwrite) as folder,
+        closing(
+            augment(reader, folder, recipe, objects_of=objects_of, workers=options.workers)
+        ) as written,
+    ):
         for done in _show(written, len(reader), options.progress):
             images += 1
             copies += len(done.stems) - 1

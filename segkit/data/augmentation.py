@@ -251,26 +251,41 @@ def alter(
     *,
     probability: float,
     rng: np.random.Generator,
-) -> Augmented:
-    """An altered copy: each effect by chance, in their order, and never none of them.
+) -> Augmented | None:
+    """An altered copy: each effect by chance, in their order.
+
+    Where that alters nothing (none was drawn, or there is no object to recolour), the others are
+    tried one by one.
 
     Args:
         example: Image, mask, objects.
         effects: What may happen.
         probability: Of each of them.
         rng: What is drawn from.
+
+    Returns:
+        The copy; None where no effect finds anything to alter.
     """
     chosen = rng.uniform(size=len(effects)) < probability
-    chosen[rng.integers(len(effects))] |= not chosen.any()
-    for effect in [effects[index] for index in np.flatnonzero(chosen)]:
-        example = effect(*example, rng)
-    return example
+    others = rng.permutation(np.flatnonzero(~chosen))
+    copy = example
+    for index in np.flatnonzero(chosen):
+        copy = effects[index](*copy, rng)
+    for index in others:
+        if _differ(copy, example):
+            break
+        copy = effects[index](*copy, rng)
+    return copy if _differ(copy, example) else None
 
 
 def generator(seed: int, stem: str, number: int) -> np.random.Generator:
     """The random generator of one copy of one image, whatever else is made and in which order."""
     name = int.from_bytes(hashlib.sha256(stem.encode()).digest()[:16])
     return np.random.default_rng((seed, name, number))
+
+
+def _differ(copy: Augmented, example: Augmented) -> bool:
+    return not all(np.array_equal(new, old) for new, old in zip(copy[:2], example[:2], strict=True))
 
 
 def _warp(image: Image, mask: Mask, objects: Objects, matrix: npt.NDArray[np.float64]) -> Augmented:

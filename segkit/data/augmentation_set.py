@@ -16,17 +16,18 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from segkit.data.augmentation import Augmented, Effect, Mask, alter, generator
+from segkit.data.augmentation import Effect, Mask, alter, generator
 from segkit.data.images import encode_mask
 from segkit.data.parallel import in_order
 from segkit.data.pixels import decode_image, encode_image
@@ -112,10 +113,12 @@ def augment(
     *,
     objects_of: ObjectsOf,
     workers: int | None = None,
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Writes a set and its copies into an empty folder, image after image, on all cores.
 
     The same set, recipe and seed give the same bytes, whatever the number of workers.
+
+    Close it before the folder is removed: until then its threads write.
 
     Args:
         reader: The set.
@@ -132,12 +135,14 @@ def augment(
     """
     samples = list(reader)
     _check_stems(samples, recipe.variants)
-    writer = _Writer(folder, reader.labels, recipe, objects_of)
+    stop = Event()
+    writer = _Writer(folder, reader.labels, recipe, objects_of, stop)
     (folder / _LABEL_MAP).write_text(reader.labels.dump(), encoding="utf-8")
     splits: dict[str | None, list[str]] = {}
-    for done in in_order(writer, samples, workers=workers):
-        splits.setdefault(done.split, []).extend(done.stems)
-        yield done
+    with closing(in_order(writer, samples, workers=workers, stop=stop)) as written:
+        for done in written:
+            splits.setdefault(done.split, []).extend(done.stems)
+            yield done
     if "train" in splits and "val" in splits:
         for split in SPLITS:
             if split in splits:
@@ -153,6 +158,7 @@ class _Writer:
     labels: LabelMap
     recipe: Recipe
     objects_of: ObjectsOf
+    stop: Event
 
     def __call__(self, sample: Sample) -> Done:
         pair = sample.load()
@@ -162,7 +168,14 @@ class _Writer:
             image = decode_image(pair.image, source=sample.stem + pair.suffix)
             example = (image, pair.mask, self.objects_of(sample.stem, pair.mask))
             for number in range(1, self.recipe.variants + 1):
-                copy = self._alter(example, sample.stem, number)
+                if self.stop.is_set():
+                    break
+                copy = alter(
+                    example,
+                    self.recipe.effects,
+                    probability=self.recipe.probability,
+                    rng=generator(self.recipe.seed, sample.stem, number),
+                )
                 if copy is None:
                     unchanged += 1
                     continue
@@ -171,13 +184,6 @@ class _Writer:
                 self._write(stem, pair.suffix, data, copy[1])
                 stems.append(stem)
         return Done(tuple(stems), sample.split, unchanged)
-
-    def _alter(self, example: Augmented, stem: str, number: int) -> Augmented | None:
-        """A copy; None where the effects found nothing to alter: no object, no background."""
-        rng = generator(self.recipe.seed, stem, number)
-        copy = alter(example, self.recipe.effects, probability=self.recipe.probability, rng=rng)
-        same = all(np.array_equal(new, old) for new, old in zip(copy[:2], example[:2], strict=True))
-        return None if same else copy
 
     def _write(self, stem: str, suffix: str, image: bytes, mask: Mask) -> None:
         files = (image, encode_mask(mask), _encode_colors(mask, self.labels))
