@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,6 @@ __all__ = ["EFFECTS", "RAW_PATH", "Options", "run"]
 
 # Those that change colours first: what comes in at the borders is then no picture of its own.
 EFFECTS = ("background", "color", "equalize", "brightness", "blur", "shift", "rotate", "crop")
-DEFAULT_EFFECTS = ("color", "equalize", "brightness", "blur", "shift", "rotate", "crop")
 RAW_PATH = Path(__file__).resolve().parents[2] / "data_augmentation" / "raw_data"
 PLAIN_SECONDS = 5.0  # between two progress lines
 
@@ -55,8 +54,9 @@ class Options:
     overwrite: bool = False
     """Replace an earlier result"""
 
-    effects: list[str] = field(default_factory=lambda: list(DEFAULT_EFFECTS))
-    """Of background, color (of the objects), equalize, brightness, blur, shift, rotate, crop"""
+    effects: list[str] = field(default_factory=list)
+    """Of background, color (of the objects), equalize, brightness, blur, shift, rotate, crop; all
+    by default, background where there are pictures for it"""
     variants: int = 4
     """Copies an image"""
     probability: float = 0.5
@@ -88,11 +88,15 @@ class Options:
     """auto: a bar on a terminal, else plain lines"""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.effects if name not in EFFECTS]
-        if unknown or not self.effects:
+        for name in self.effects:
+            if name not in EFFECTS:
+                raise ConfigError(
+                    f"--effects has '{name}'", expected=f"some of {', '.join(EFFECTS)}"
+                )
+        if self.bg_path is not None and self.effects and "background" not in self.effects:
             raise ConfigError(
-                f"--effects has '{unknown[0]}'" if unknown else "--effects is empty",
-                expected=f"some of {', '.join(EFFECTS)}",
+                "--bg_path is given, but --effects has no background",
+                expected="both or neither of them",
             )
         for flag, right, expected in (
             ("variants", self.variants >= 1, "1 or more"),
@@ -109,6 +113,13 @@ class Options:
         ):
             if not right:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected=expected)
+        raw = ("rgb_path", "mask_path", "obj_mask_path", "label_map_path")
+        given = [name for name in raw if getattr(self, name) is not None]
+        if self.data is not None and given:
+            raise ConfigError(
+                f"--data and --{given[0]} are both given",
+                expected="one set: an export, or the raw folders",
+            )
         if self.data is not None and self.output_path is None:
             raise ConfigError(
                 "--data is given without --output_path",
@@ -129,9 +140,8 @@ def run(options: Options) -> None:
     start = time.perf_counter()
     output = options.raw("augment")
     reader, objects_of = _open(options)
-    effects = tuple(_effects(options, reader.labels))
     recipe = Recipe(
-        effects=effects,
+        effects=_effects(options, reader.labels),
         variants=options.variants,
         probability=options.probability,
         seed=options.seed,
@@ -145,8 +155,9 @@ def run(options: Options) -> None:
         closing(
             augment(reader, folder, recipe, objects_of=objects_of, workers=options.workers)
         ) as written,
+        closing(_show(written, len(reader), options.progress)) as shown,
     ):
-        for done in _show(written, len(reader), options.progress):
+        for done in shown:
             images += 1
             copies += len(done.stems) - 1
             unchanged += done.unchanged
@@ -191,62 +202,64 @@ def _open(options: Options) -> tuple[Reader, ObjectsOf]:
                 objects.check_pairs(reader.stems)
     if objects is not None and objects.stems:
         return reader, objects
-    if "color" in options.effects:
+    if "color" in (options.effects or EFFECTS):
         print("there are no object masks: the pixels of a class count as one object", flush=True)
     background = background_id(reader.labels, options.background_label)
     return reader, partial(objects_by_class, background=background)
 
 
-def _effects(options: Options, labels: LabelMap) -> Iterator[Effect]:
+def _effects(options: Options, labels: LabelMap) -> tuple[Effect, ...]:
     """The chosen effects, in the order in which they are applied."""
     from segkit.data import augmentation as effects
 
-    for name in sorted(set(options.effects), key=EFFECTS.index):
-        match name:
-            case "background":
-                yield _background(options, labels)
-            case "color":
-                yield effects.Color(options.max_hue)
-            case "equalize":
-                yield effects.Equalize()
-            case "brightness":
-                yield effects.Brightness(options.max_brightness)
-            case "blur":
-                yield effects.Blur(options.max_blur)
-            case "shift":
-                yield effects.Shift(options.max_shift)
-            case "rotate":
-                yield effects.Rotate(options.max_angle)
-            case "crop":
-                yield effects.Crop(options.min_crop, max(options.min_crop, 0.95))
+    known: dict[str, Callable[[], Effect | None]] = {
+        "background": lambda: _background(options, labels),
+        "color": lambda: effects.Color(options.max_hue),
+        "equalize": effects.Equalize,
+        "brightness": lambda: effects.Brightness(options.max_brightness),
+        "blur": lambda: effects.Blur(options.max_blur),
+        "shift": lambda: effects.Shift(options.max_shift),
+        "rotate": lambda: effects.Rotate(options.max_angle),
+        "crop": lambda: effects.Crop(options.min_crop, max(options.min_crop, 0.95)),
+    }
+    chosen = {name: known[name]() for name in EFFECTS if name in (options.effects or EFFECTS)}
+    used = {name: effect for name, effect in chosen.items() if effect is not None}
+    print(f"effects: {', '.join(used)}", flush=True)
+    return tuple(used.values())
 
 
-def _background(options: Options, labels: LabelMap) -> Effect:
+def _background(options: Options, labels: LabelMap) -> Effect | None:
+    """The effect; None where nobody asked for it and there is nothing for it."""
     from segkit.data.augmentation import Background
     from segkit.data.augmentation_objects import background_id
     from segkit.data.augmentation_raw import files_by_stem
     from segkit.data.images import IMAGE_SUFFIXES
     from segkit.errors import DataError
 
+    asked = options.bg_path is not None or "background" in options.effects
+    folder = options.raw("bg")
+    if not asked and (options.data is not None or not folder.is_dir()):
+        return None
+    pictures = files_by_stem(folder, IMAGE_SUFFIXES)
     class_id = background_id(labels, options.background_label)
-    if class_id is None:
+    if asked and class_id is None:
         raise DataError(
-            "--effects has background, but the set has no class of that name",
+            "the effect background is asked for, but the set has no background class",
             expected=f"the background among {', '.join(labels.names[:20])}",
             next_step="name it with --background_label, or leave the effect out",
         )
-    folder = options.raw("bg")
-    pictures = files_by_stem(folder, IMAGE_SUFFIXES)
-    if not pictures:
+    if asked and not pictures:
         raise DataError(
             f"there are no pictures in '{folder}'",
             expected=f"{', '.join(IMAGE_SUFFIXES)} files to put behind the objects",
             next_step="copy some there, or name their folder with --bg_path",
         )
+    if class_id is None or not pictures:
+        return None
     return Background(tuple(pictures[stem] for stem in sorted(pictures)), class_id)
 
 
-def _show(written: Iterable[Done], total: int, mode: str) -> Iterator[Done]:
+def _show(written: Iterable[Done], total: int, mode: str) -> Generator[Done, None, None]:
     """Passes everything on and says how far it is: a bar on a terminal, else a line at times."""
     if mode == "auto" and sys.stderr.isatty():
         from rich.console import Console

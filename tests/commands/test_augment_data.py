@@ -87,8 +87,9 @@ def test_an_image_without_objects_is_as_good_as_any_other(
 
 
 def test_bg_path_gives_the_background(raw_data: Make) -> None:
-    raw = raw_data()
-    assert augment("--raw_path", raw, "--effects", "background", "--variants", 1) == 0
+    (raw := raw_data()).joinpath("bg").rename(raw / "pictures")
+    flags = ["--bg_path", raw / "pictures", "--effects", "background", "--variants", 1]
+    assert augment("--raw_path", raw, *flags) == 0
     mask = np.array(Image.open(raw / "augment/MASK/one.aug1.png"))
     image = np.array(Image.open(raw / "augment/RGB/one.aug1.jpg"), int)
     far = np.zeros(SIZE, bool)
@@ -98,6 +99,17 @@ def test_bg_path_gives_the_background(raw_data: Make) -> None:
     assert far.any()
     assert abs(image[far] - (0, 200, 0)).mean() < 25  # JPEG
     assert abs(image[mask != 0] - (0, 200, 0)).mean() > 60
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_all_effects_are_used_and_background_where_there_are_pictures(
+    raw_data: Make, given: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = raw_data({} if given else {"bg/forest.png": None})
+    assert augment("--raw_path", raw, "--variants", 1) == 0
+    others = "color, equalize, brightness, blur, shift, rotate, crop"
+    expected = f"background, {others}" if given else others
+    assert f"effects: {expected}\n" in capsys.readouterr().out
 
 
 def test_a_seed_gives_the_same_bytes_again(raw_data: Make, tmp_path: Path) -> None:
@@ -147,6 +159,8 @@ def test_it_reads_a_cvat_export_with_and_without_object_masks(
         (["--jpeg_quality", "0"], "--jpeg_quality is 0"),
         (["--workers", "0"], "--workers is 0"),
         (["--data", "cvat:x"], "--data is given without --output_path"),
+        (["--data", "cvat:x", "--mask_path", "y"], "--data and --mask_path are both given"),
+        (["--bg_path", "x", "--effects", "blur"], "--bg_path is given, but --effects has no"),
         (["--raw_path", "nowhere"], "'nowhere/labelmap.txt' does not exist"),
         (["--data", "cvat:nowhere", "--output_path", "x"], "'nowhere' does not exist"),
     ],
