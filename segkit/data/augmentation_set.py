@@ -86,15 +86,13 @@ def output_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         DataError: There is something at `path`, or it cannot be written.
     """
+    path = path.resolve()
     _check_free(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
     try:
         partial.mkdir(parents=True)
         yield partial
-        if path.exists():
-            path.replace(replaced)
-        partial.replace(path)
+        _replace(path, partial)
     except OSError as err:
         raise DataError(
             f"'{path}' cannot be written: {err.strerror}",
@@ -102,8 +100,7 @@ def output_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             next_step="choose another --output_path",
         ) from err
     finally:
-        for folder in (partial, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def augment(
@@ -226,8 +223,23 @@ def _check_stems(samples: Sequence[Sample], variants: int) -> None:
         )
 
 
+def _replace(path: Path, new: Path) -> None:
+    """Puts a folder in the place of another one, which comes back if that fails."""
+    if not path.exists():
+        new.replace(path)
+        return
+    old = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+    path.replace(old)
+    try:
+        new.replace(path)
+    except BaseException:
+        old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _check_free(path: Path, *, overwrite: bool) -> None:
-    if not path.exists() and not path.is_symlink():
+    if not path.exists():
         return
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
     foreign = sorted(names - _OWN_NAMES)

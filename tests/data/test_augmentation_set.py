@@ -230,6 +230,17 @@ def test_an_earlier_result_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert files(tmp_path) == {"out/labelmap.txt": b"new"}
 
 
+def test_an_earlier_result_survives_a_replacement_that_fails(tmp_path: Path) -> None:
+    write(tmp_path, {"out/labelmap.txt": "old"})
+    with (
+        pytest.raises(DataError, match="cannot be written: No such file"),
+        output_folder(tmp_path / "out", overwrite=True) as folder,
+    ):
+        folder.rmdir()
+    assert files(tmp_path) == {"out/labelmap.txt": b"old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with output_folder(tmp_path / "out") as folder:
