@@ -100,6 +100,22 @@ def test_a_rotation_keeps_the_size_and_a_crop_the_aspect_ratio() -> None:
     assert len(heights) > 5
 
 
+def test_a_rotation_turns_about_the_centre() -> None:
+    image, mask, objects = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.uint8), example()[2]
+    mask[SIZE[0] // 2 - 6 : SIZE[0] // 2 + 6, SIZE[1] // 2 - 6 : SIZE[1] // 2 + 6] = 1
+    for number in range(10):
+        turned = Rotate(180.0)(image, mask, objects, rng(number))[1]
+        rows, columns = np.nonzero(turned == 1)
+        assert (rows.mean(), columns.mean()) == pytest.approx((29.5, 44.5), abs=0.5)
+
+
+def test_a_crop_may_lie_anywhere() -> None:
+    image, mask, objects = example()
+    image[..., 1], image[..., 2] = np.arange(SIZE[0])[:, None], np.arange(SIZE[1])
+    corners = [Crop(0.5, 0.5)(image, mask, objects, rng(n))[0][0, 0, 1:] for n in range(60)]
+    assert np.ptp(corners, axis=0) == pytest.approx((30, 45), abs=6)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 7)])
 @pytest.mark.parametrize("effect", MOVING + COLORING, ids=repr)
 def test_images_of_any_size_and_aspect_ratio_will_do(effect: Effect, size: tuple[int, int]) -> None:

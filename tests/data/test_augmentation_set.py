@@ -4,14 +4,15 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Timer
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as PillowImage
 from tiny_sets import COLORS, ids, jpeg, png, write
 
 from segkit.data.archive import Archive
-from segkit.data.augmentation import Blur, Color, Rotate, Shift
+from segkit.data.augmentation import Augmented, Blur, Color, Image, Mask, Objects, Rotate, Shift
 from segkit.data.augmentation_set import Recipe, augment, output_folder
 from segkit.data.cvat import CvatReader
 from segkit.data.splits import source_of
@@ -80,20 +81,20 @@ def test_masks_are_8_bit_indices_of_the_classes_their_source_has(
         for name, data in written.items():
             stem = name.removeprefix("MASK/").removesuffix(".png")
             if name.startswith("MASK/") and source_of(stem) == sample.stem:
-                mask = Image.open(io.BytesIO(data))
+                mask = PillowImage.open(io.BytesIO(data))
                 assert mask.mode == "L"
                 assert set(np.unique(np.array(mask))) <= known | {255}
                 ignored += int((np.array(mask) == 255).sum())
                 image = written.get(f"RGB/{stem}.jpg") or written[f"RGB/{stem}.png"]
-                assert Image.open(io.BytesIO(image)).size == mask.size
+                assert PillowImage.open(io.BytesIO(image)).size == mask.size
     assert ignored
 
 
 def test_vis_masks_show_the_label_colours(export: Path, tmp_path: Path) -> None:
     run(export, tmp_path / "out")
     for path in (tmp_path / "out/MASK").rglob("*.png"):
-        mask = np.array(Image.open(path))
-        shown = np.array(Image.open(str(path).replace("/MASK/", "/VIS_MASK/")).convert("RGB"))
+        mask = np.array(PillowImage.open(path))
+        shown = np.array(PillowImage.open(str(path).replace("/MASK/", "/VIS_MASK/")).convert("RGB"))
         np.testing.assert_array_equal(shown[mask < 3], COLORS[mask[mask < 3]])
         assert (shown[mask == 255] == (224, 224, 192)).all()
 
@@ -163,7 +164,7 @@ def test_all_copies_of_an_image_go_to_its_split(export: Path, tmp_path: Path) ->
     assert not sides["train"] & sides["val"]
     assert sum(map(len, archive.splits.values())) == 16
     entries = {entry.stem: entry for split in archive.splits for entry in archive.entries(split)}
-    mask = np.array(Image.open(io.BytesIO(entries["a"].mask)))
+    mask = np.array(PillowImage.open(io.BytesIO(entries["a"].mask)))
     np.testing.assert_array_equal(mask, ids(0, SIZE))
 
 
@@ -173,7 +174,7 @@ def test_an_ignored_background_stays_ignored(export: Path, tmp_path: Path) -> No
     list(augment(reader, tmp_path / "out", RECIPE, objects_of=every_class))
     archive = as_archive(tmp_path / "out", tmp_path / "archive")
     assert archive.labels.names == ("car", "road")
-    assert set(np.unique(np.array(Image.open(tmp_path / "out/MASK/a.png")))) == {0, 1, 255}
+    assert set(np.unique(np.array(PillowImage.open(tmp_path / "out/MASK/a.png")))) == {0, 1, 255}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,25 @@ def test_a_set_that_was_augmented_before_is_refused(
 def test_a_damaged_image_is_named(cvat_export: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="JPEGImages/b.jpg' cannot be decoded"):
         run(cvat_export({"JPEGImages/b.jpg": jpeg(1)[:300]}), tmp_path / "out")
+
+
+def test_closing_it_ends_an_image_that_is_under_way(export: Path, tmp_path: Path) -> None:
+    for name, text in {"default": "", "train": "b\n", "val": "a\nc\nd/e\n"}.items():
+        (export / f"ImageSets/Segmentation/{name}.txt").write_text(text)
+    closing_now, calls = Event(), []
+
+    def brighten(image: Image, mask: Mask, objects: Objects, _: np.random.Generator) -> Augmented:
+        calls.append(1)
+        closing_now.wait(10)
+        return image + np.uint8(1), mask, objects
+
+    (tmp_path / "out").mkdir()
+    recipe = Recipe(effects=(brighten,), variants=5000)
+    written = augment(CvatReader(export), tmp_path / "out", recipe, objects_of=every_class)
+    assert next(written).split == "val"
+    Timer(0.1, closing_now.set).start()
+    written.close()
+    assert len(calls) < 5000
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
