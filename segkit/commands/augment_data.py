@@ -113,6 +113,12 @@ class Options:
         ):
             if not right:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected=expected)
+        kind, _, path = (self.data or "cvat:raw").partition(":")
+        if kind != "cvat" or not path:
+            raise ConfigError(
+                f"--data is '{self.data}'",
+                expected="cvat:PATH, an export in the format 'Segmentation mask 1.1'",
+            )
         raw = ("rgb_path", "mask_path", "obj_mask_path", "label_map_path")
         given = [name for name in raw if getattr(self, name) is not None]
         if self.data is not None and given:

@@ -158,6 +158,7 @@ def test_it_reads_a_cvat_export_with_and_without_object_masks(
         (["--max_hue", "181"], "--max_hue is 181.0"),
         (["--jpeg_quality", "0"], "--jpeg_quality is 0"),
         (["--workers", "0"], "--workers is 0"),
+        (["--data", "export.zip"], "--data is 'export.zip'"),
         (["--data", "cvat:x"], "--data is given without --output_path"),
         (["--data", "cvat:x", "--mask_path", "y"], "--data and --mask_path are both given"),
         (["--bg_path", "x", "--effects", "blur"], "--bg_path is given, but --effects has no"),
