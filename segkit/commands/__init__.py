@@ -12,5 +12,10 @@ COMMANDS = {
     "export": "publish a checkpoint as the next version of a served model",
     "serve": "serve published versions as tensorflow/serving does, on this machine",
     "predict-video": "segment a video file by a model server",
+    "import-torch": "turn the authors' PyTorch weights into a checkpoint",
+    "tensorrt-report": "predict how TF-TRT will split a network, without TensorRT",
+    "profile": "parameters, MACs, memory and latency of a network",
+    "make-blank-label": "write all-background masks for images that have none",
+    "augment-data": "write altered copies of a labelled set's images",
     "demo": "the whole line on generated street scenes, or on your own data",
 }
