@@ -113,7 +113,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return f"{name} ..." if isinstance(action.default, list) else name
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        unset = action.default is None or action.default in ("", [])
+        return action.help if unset else super()._get_help_string(action)
 
 
 def _config_path(argv: Sequence[str]) -> Path | None:
