@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,10 @@ import pytest
 
 from segkit.contract import Metadata
 from segkit.labels import Label, LabelMap
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that: then no
+# test could interrupt one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE_SIZE = (64, 96)
