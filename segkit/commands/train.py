@@ -114,6 +114,7 @@ def _train(options: Options) -> None:
 
     from segkit.data import pipeline
     from segkit.data.full_semantic import open_dataset
+    from segkit.data.recipe import default_augmentation
     from segkit.models import build_model, canonical_name, resolve_aspp_rates
     from segkit.runs import Run
     from segkit.training.fit import Plan, fit
@@ -161,7 +162,7 @@ def _train(options: Options) -> None:
         warmup_steps=round(steps_per_epoch * options.warmup_epochs),
     )
     augmentation = (
-        pipeline.default_augmentation(
+        default_augmentation(
             options.image_size, min_scale=options.min_scale, max_scale=options.max_scale
         )
         if options.augmentation

@@ -6,30 +6,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from segkit.data.transforms import (
-    Example,
-    PhotometricDistortion,
-    RandomFlip,
-    RandomScaleCrop,
-    Resize,
-    Transform,
-)
+from segkit.data.transforms import Example, Resize, Transform
 
-__all__ = ["default_augmentation", "original_size_batches", "train_batches", "val_batches"]
+__all__ = ["original_size_batches", "train_batches", "val_batches"]
 
 # What the shuffle buffer may hold, decoded. A set that fits is decoded once and kept.
 SHUFFLE_BYTES = 1 << 30
-
-
-def default_augmentation(
-    image_size: tuple[int, int], *, min_scale: float = 0.5, max_scale: float = 2.0
-) -> tuple[Transform, ...]:
-    """The augmentation of the published real-time networks: scale 0.5 to 2, flip, colours."""
-    return (
-        RandomScaleCrop(image_size, min_scale, max_scale),
-        RandomFlip(),
-        PhotometricDistortion(),
-    )
 
 
 def train_batches(
@@ -46,7 +28,7 @@ def train_batches(
         examples: Dicts of `image` uint8 (H, W, 3) and `mask` uint8 (H, W), in a fixed order.
         image_size: Height and width of the batches, pixels.
         batch_size: Examples a batch, of all replicas together.
-        augmentation: Transforms to apply in turn, see `default_augmentation`. What
+        augmentation: Transforms to apply in turn, see segkit.data.recipe. What
             does not end at `image_size` is resized to it.
         seed: Of order and augmentation.
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from segkit.data import pipeline
-from segkit.data.pipeline import default_augmentation, train_batches, val_batches
+from segkit.data.pipeline import train_batches, val_batches
+from segkit.data.recipe import default_augmentation
 
 SIZE = (16, 24)
 
