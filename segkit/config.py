@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import math
 import os
 import sys
 import traceback
@@ -20,11 +21,33 @@ from typing import Any, Protocol, TypeVar, cast
 
 from segkit.errors import ConfigError, SegkitError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "EXIT_USER_ERROR", "Command", "execute", "to_yaml"]
+__all__ = [
+    "AS_YAML",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "EXIT_USER_ERROR",
+    "Command",
+    "execute",
+    "to_yaml",
+]
 
 EXIT_USER_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+
+def _read_word(word: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError as err:
+        raise argparse.ArgumentTypeError(f"'{word}' is not YAML: {err}") from err
+
+
+# Metadata of a list field of Options whose words are YAML: `--flag word 'word: {key: value}'` on
+# the command line, a list of the same in a configuration.
+AS_YAML = {"custom_args": {"type": _read_word}}
 
 OptionsT = TypeVar("OptionsT")
 
@@ -91,7 +114,7 @@ def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     argv = list(argv)
     path = _config_path(argv)
     if path is not None:
-        argv = _flags_from_yaml(path, {field.name for field in fields(command.Options)}) + argv
+        argv = _flags_from_yaml(path, {option.name for option in fields(command.Options)}) + argv
     return parser.parse_args(argv).options
 
 
@@ -114,7 +137,9 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         unset = action.default is None or action.default in ("", [])
-        return action.help if unset else super()._get_help_string(action)
+        if unset or not isinstance(action.default, list):
+            return action.help if unset else super()._get_help_string(action)
+        return f"{action.help} (default: {' '.join(map(str, action.default))})"
 
 
 def _config_path(argv: Sequence[str]) -> Path | None:
@@ -154,8 +179,17 @@ def _flags_from_yaml(path: Path, known: set[str]) -> list[str]:
         if value is None:
             continue
         flags.append(f"--{key}")
-        flags += [str(item) for item in (value if isinstance(value, list) else [value])]
+        flags += [_word(item) for item in (value if isinstance(value, list) else [value])]
     return flags
+
+
+def _word(value: Any) -> str:
+    """A value of YAML as one word of a command line, which AS_YAML reads back."""
+    import yaml
+
+    if isinstance(value, dict):
+        return yaml.safe_dump(value, default_flow_style=True, width=math.inf).strip()
+    return str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from segkit.commands import export
+from segkit.config import AS_YAML
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,12 +56,15 @@ class Options:
     """false turns weight decay off"""
     mixed_precision: bool = True
     """float16 on a GPU, bfloat16 on a CPU that computes in it, else float32"""
-    augmentation: bool = True
-    """random scale, crop, flip and photometric distortion of the train images"""
-    min_scale: float = 0.5
-    """smallest random scale; 1 is the whole image at image_size"""
-    max_scale: float = 2.0
-    """largest random scale"""
+    augmentation: list[Any] = field(default_factory=lambda: ["default"], metadata=AS_YAML)
+    """transforms of the train images, in turn: names, or 'name: {parameter: value}', as in
+    docs/transforms.md; default is random_scale_crop random_flip photometric_distortion, none
+    changes nothing"""
+    min_scale: float | None = None
+    """smallest scale of crops, unless the augmentation says so itself; 1 is the whole image at
+    image_size; 0.5 by default"""
+    max_scale: float | None = None
+    """largest scale of crops, unless the augmentation says so itself; 2 by default"""
     gpu_num: int = 0
     """the GPU to train on"""
     multi_gpu: bool = False
@@ -84,11 +88,6 @@ class Options:
         for flag in ("batch_size", "epoch"):
             if getattr(self, flag) < 1:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected="1 or more")
-        if not 0 < self.min_scale <= self.max_scale:
-            raise ConfigError(
-                f"--min_scale is {self.min_scale}, --max_scale {self.max_scale}",
-                expected="0 < min_scale <= max_scale",
-            )
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}", expected="a number above 0")
         if self.saved_model and self.saved_model_path is None:
@@ -114,7 +113,7 @@ def _train(options: Options) -> None:
 
     from segkit.data import pipeline
     from segkit.data.full_semantic import open_dataset
-    from segkit.data.recipe import default_augmentation
+    from segkit.data.recipe import make_augmentation
     from segkit.models import build_model, canonical_name, resolve_aspp_rates
     from segkit.runs import Run
     from segkit.training.fit import Plan, fit
@@ -123,6 +122,12 @@ def _train(options: Options) -> None:
     from segkit.training.strategy import choose_precision, make_strategy
 
     # === Everything that a user can have got wrong, before a run folder is made ===
+    augmentation = make_augmentation(
+        options.augmentation,
+        options.image_size,
+        min_scale=options.min_scale,
+        max_scale=options.max_scale,
+    )
     dataset = open_dataset(options.dataset_dir, options.dataset_name)
     _check_dataset(dataset, options)
     strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
@@ -160,13 +165,6 @@ def _train(options: Options) -> None:
         peak,
         total_steps=steps_per_epoch * options.epoch,
         warmup_steps=round(steps_per_epoch * options.warmup_epochs),
-    )
-    augmentation = (
-        default_augmentation(
-            options.image_size, min_scale=options.min_scale, max_scale=options.max_scale
-        )
-        if options.augmentation
-        else ()
     )
     run_folder = Run(
         options.checkpoint_dir / (options.model_name or date.today().strftime("%m%d")),

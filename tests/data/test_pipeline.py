@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from segkit.data import pipeline
 from segkit.data.pipeline import train_batches, val_batches
-from segkit.data.recipe import default_augmentation
+from segkit.data.recipe import make_augmentation
 
 SIZE = (16, 24)
 
@@ -56,7 +56,7 @@ def test_every_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
 @pytest.mark.parametrize("room", [1 << 30, 4 * 20 * 40 * 4])
 def test_the_same_seed_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     monkeypatch.setattr(pipeline, "SHUFFLE_BYTES", room)
-    augmentation = default_augmentation(SIZE)
+    augmentation = make_augmentation(["default"], SIZE)
     first, second = (take(6, augmentation=augmentation) for _ in range(2))
     for left, right in zip(first, second, strict=True):
         assert np.array_equal(left[0], right[0])
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch, r
 
 
 def test_an_example_is_augmented_anew_in_each_epoch() -> None:
-    batches = take(10, augmentation=default_augmentation(SIZE))
+    batches = take(10, augmentation=make_augmentation(["default"], SIZE))
     images = {image.tobytes() for batch, _ in batches for image in batch}
     assert len(images) > 25  # flat images look alike when only mirrored
 

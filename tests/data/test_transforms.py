@@ -3,60 +3,46 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_examples import example, follows, marked, same
 
-from segkit.data.transforms import (
-    Example,
-    PhotometricDistortion,
-    RandomFlip,
-    RandomScaleCrop,
-    Resize,
-    Transform,
-)
+from segkit.data.crops import ClassBalancedCrop, RandomScaleCrop
+from segkit.data.photometric import Cutout, GaussianBlur, JpegQuality, PhotometricDistortion
+from segkit.data.recipe import TRANSFORMS as BY_NAME
+from segkit.data.transforms import RandomFlip, RandomRotation, Resize, Transform
 from segkit.labels import IGNORE_ID
 
 SIZE = (24, 40)
-TRANSFORMS = [
-    Resize(SIZE),
+GEOMETRY = [
     RandomScaleCrop(SIZE),
     RandomScaleCrop(SIZE, min_scale=0.4, max_scale=0.6),
     RandomScaleCrop(SIZE, min_scale=1.5, max_scale=2.5),
+    RandomScaleCrop(SIZE, max_class_share=0.23, min_scale=1.5, max_scale=3.0),
+    ClassBalancedCrop(SIZE, probability=0.8, max_scale=4.0),
     RandomFlip(),
-    PhotometricDistortion(probability=0.9),
+    RandomRotation(max_degrees=40.0),
 ]
-EVERY = pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+LOOKS = [
+    PhotometricDistortion(probability=0.9),
+    GaussianBlur(probability=0.9),
+    JpegQuality(probability=0.9),
+    Cutout(holes=2, max_size=0.5, probability=0.9),
+    Cutout(ignore_holes=True),
+]
+RANDOM = [*GEOMETRY, *LOOKS]
+EVERY = pytest.mark.parametrize("transform", [Resize(SIZE), *RANDOM], ids=str)
 
 
-def example(seed: int = 0, size: tuple[int, int] = (30, 50)) -> Example:
-    rng = np.random.default_rng(7)
-    return {
-        "image": tf.constant(rng.uniform(0, 255, (*size, 3)), tf.float32),
-        "mask": tf.constant(rng.integers(0, 5, size), tf.uint8),
-        "seed": tf.constant([3, seed], tf.int64),
-        "stem": tf.constant("a"),
-    }
-
-
-def marked(seed: int) -> Example:
-    """An image whose red channel says what its mask says, in areas larger than a kernel."""
-    mask = np.kron(np.random.default_rng(1).integers(0, 2, (4, 5)), np.ones((16, 16)))
-    image = np.stack([mask * 250] * 3, axis=-1)
-    return {
-        "image": tf.constant(image, tf.float32),
-        "mask": tf.constant(mask, tf.uint8),
-        "seed": tf.constant([0, seed], tf.int64),
-    }
-
-
-def same(left: Example, right: Example) -> bool:
-    return all(np.allclose(left[key], right[key], atol=1e-3) for key in ("image", "mask", "seed"))
+def test_every_transform_there_is_is_tried_here() -> None:
+    assert {type(transform) for transform in (Resize(SIZE), *RANDOM)} == set(BY_NAME.values())
 
 
 @EVERY
 def test_tf_data_gives_what_eager_gives(transform: Transform) -> None:
-    for seed in range(8):
-        given = example(seed)
-        in_graph = next(iter(tf.data.Dataset.from_tensors(given).map(transform)))
-        assert same(transform(given), in_graph)
+    given = [example(seed) for seed in range(8)]
+    stacked = {key: tf.stack([one[key] for one in given]) for key in given[0]}
+    in_graph = tf.data.Dataset.from_tensor_slices(stacked).map(transform)
+    for one, result in zip(given, in_graph, strict=True):
+        assert same(transform(one), result)
 
 
 @EVERY
@@ -88,7 +74,7 @@ def test_only_what_is_named_changes_and_types_and_ranges_stay(transform: Transfo
         assert np.array_equal(given[key].numpy(), value)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS[1:], ids=str)
+@pytest.mark.parametrize("transform", RANDOM, ids=str)
 def test_a_seed_repeats_and_the_next_one_differs(transform: Transform) -> None:
     assert same(transform(example(1)), transform(example(1)))
     images = {transform(example(seed))["image"].numpy().tobytes() for seed in range(8)}
@@ -96,15 +82,27 @@ def test_a_seed_repeats_and_the_next_one_differs(transform: Transform) -> None:
     assert not np.array_equal(transform(example(1))["seed"], example(1)["seed"])
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS[:5], ids=str)
+@pytest.mark.parametrize("transform", [Resize(SIZE), *GEOMETRY], ids=str)
 def test_image_and_mask_stay_aligned(transform: Transform) -> None:
-    for seed in range(10):
-        result = transform(marked(seed))
-        mask, red = result["mask"].numpy(), result["image"].numpy()[..., 0]
-        # Half-way values on the borders of the areas may fall to either side, nothing else.
-        decided = (mask != IGNORE_ID) & (abs(red - 125) > 100)
-        assert decided.sum() > 50
-        assert np.array_equal(red[decided] > 125, mask[decided] == 1)
+    assert all(follows(transform(marked(seed))) for seed in range(10))
+
+
+@pytest.mark.parametrize("transform", LOOKS[:-1], ids=str)
+def test_what_changes_looks_keeps_the_mask(transform: Transform) -> None:
+    for seed in range(5):
+        assert np.array_equal(transform(example(seed))["mask"], example(seed)["mask"])
+
+
+@pytest.mark.parametrize("kind", [RandomFlip, RandomRotation, GaussianBlur, JpegQuality, Cutout])
+def test_the_probability_is_a_share_of_the_examples(kind: type) -> None:
+    def changed(probability: float, seed: int) -> bool:
+        given = example(seed)
+        result = kind(probability=probability)(given)
+        return not np.array_equal(result["image"], given["image"])
+
+    assert not any(changed(0.0, seed) for seed in range(10))
+    assert sum(changed(1.0, seed) for seed in range(10)) >= 9  # a blur may be too weak to see
+    assert 4 < sum(changed(0.5, seed) for seed in range(24)) < 20
 
 
 def test_resize_takes_image_and_mask_at_the_same_pixel_centers() -> None:
@@ -134,53 +132,6 @@ def test_resize_invents_no_class() -> None:
     assert set(np.unique(Resize((7, 11))(given)["mask"])) == {0, 9}
 
 
-def test_below_scale_1_the_rest_is_ignored_and_filled() -> None:
-    given = example(size=(48, 80))
-    transform = RandomScaleCrop(SIZE, min_scale=0.5, max_scale=0.5, fill=(1.0, 2.0, 3.0))
-    places = set()
-    for seed in range(12):
-        result = transform(given | {"seed": tf.constant([0, seed], tf.int64)})
-        padding = result["mask"].numpy() == IGNORE_ID
-        rows, columns = np.where(~padding)
-        places.add((rows.min(), columns.min()))
-        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (12, 20)
-        assert np.allclose(result["image"].numpy()[padding], [1, 2, 3])
-        inner = result["image"].numpy()[~padding].reshape(12, 20, 3)
-        assert np.allclose(inner, Resize((12, 20))(given)["image"], atol=1e-3)
-    assert len(places) > 4
-
-
-def test_at_scale_1_nothing_is_cut_or_padded() -> None:
-    given = example()
-    result = RandomScaleCrop(SIZE, min_scale=1.0, max_scale=1.0)(given)
-    assert np.allclose(result["image"], Resize(SIZE)(given)["image"], atol=1e-3)
-    assert np.array_equal(result["mask"], Resize(SIZE)(given)["mask"])
-
-
-def test_above_scale_1_a_part_of_the_full_resolution_fills_the_output() -> None:
-    given = example(size=(48, 80))
-    transform = RandomScaleCrop(SIZE, min_scale=2.0, max_scale=2.0)
-    image, mask = given["image"].numpy(), given["mask"].numpy()
-    for seed in range(6):
-        result = transform(given | {"seed": tf.constant([0, seed], tf.int64)})
-        windows = np.lib.stride_tricks.sliding_window_view(mask, SIZE)
-        top, left = np.argwhere((windows == result["mask"].numpy()).all(axis=(2, 3)))[0]
-        part = image[top : top + SIZE[0], left : left + SIZE[1]]
-        assert np.allclose(result["image"], part, atol=1e-2)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (200, 3)])
-def test_odd_shapes_survive(size: tuple[int, int]) -> None:
-    for seed in range(5):
-        result = RandomScaleCrop(SIZE, min_scale=0.01, max_scale=9.0)(example(seed, size))
-        assert result["mask"].shape == SIZE
-
-
-def test_scales_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 < min <= max"):
-        RandomScaleCrop(SIZE, min_scale=2.0, max_scale=1.0)
-
-
 def test_a_flip_mirrors_image_and_mask_together_half_of_the_time() -> None:
     flips = 0
     for seed in range(40):
@@ -195,44 +146,92 @@ def test_a_flip_mirrors_image_and_mask_together_half_of_the_time() -> None:
     assert 10 < flips < 30
 
 
-def distorted(**strength: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    none = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-    transform = PhotometricDistortion(**(none | strength), probability=1.0)
-    given = example()
-    given["image"] = 100 + given["image"] * 0.1  # far from 0 and 255: nothing is clipped
-    seeds = [tf.constant([5, seed], tf.int64) for seed in range(10)]
-    return given["image"].numpy(), [
-        transform(given | {"seed": seed})["image"].numpy() for seed in seeds
-    ]
+def turned(seed: int, degrees: float = 40.0, size: tuple[int, int] = (33, 47)) -> tuple:
+    given = example(seed, size)
+    given["image"] = given["image"] * 0 + 200.0
+    transform = RandomRotation(max_degrees=degrees, probability=1.0, fill=(1.0, 2.0, 3.0))
+    result = transform(given)
+    return given, result["image"].numpy(), result["mask"].numpy()
 
 
-def test_no_strength_changes_nothing() -> None:
-    image, results = distorted()
-    assert all(np.allclose(result, image, atol=1e-2) for result in results)
+def test_a_rotation_ignores_and_fills_what_comes_in_from_outside() -> None:
+    ignored = []
+    for seed in range(8):
+        _, image, mask = turned(seed)
+        outside = mask == IGNORE_ID
+        ignored.append(int(outside.sum()))
+        # On the border itself the image is a mixture of inside and fill.
+        deep = tf.nn.erosion2d(
+            tf.cast(outside, tf.float32)[None, ..., None],
+            tf.zeros((3, 3, 1)),
+            [1, 1, 1, 1],
+            "SAME",
+            "NHWC",
+            [1, 1, 1, 1],
+        )[0, ..., 0].numpy()
+        assert np.allclose(image[deep == 1], [1, 2, 3], atol=1e-3)
+        assert image[~outside].min() > 90
+    assert max(ignored) > 100 > min(ignored)
 
 
-def test_brightness_moves_all_pixels_by_one_visible_amount() -> None:
-    image, results = distorted(brightness=32.0)
-    moves = [result - image for result in results]
-    assert all(np.ptp(move) < 0.01 for move in moves)
-    assert 5 < max(abs(move.mean()) for move in moves) <= 32
+def test_a_rotation_turns_about_the_center_to_both_sides() -> None:
+    given, sides = example(0, (33, 47)), set()
+    center = np.zeros((33, 47), np.uint8)
+    center[16, 23] = 1
+    arm = center.copy()
+    arm[16, 33:36] = 2
+    for seed in range(12):
+        draw = {"mask": tf.constant(arm), "seed": tf.constant([0, seed], tf.int64)}
+        mask = RandomRotation(max_degrees=40.0, probability=1.0)(given | draw)["mask"].numpy()
+        assert mask[16, 23] == 1
+        rows, columns = np.where(mask == 2)
+        assert abs(np.hypot(rows.mean() - 16, columns.mean() - 23) - 11) < 1
+        sides.add(int(np.sign(rows.mean() - 16)))
+    assert {-1, 1} <= sides
 
 
-def test_contrast_keeps_the_mean_luma() -> None:
-    image, results = distorted(contrast=0.5)
-    luma = np.array([0.299, 0.587, 0.114])
-    assert all(np.isclose((x @ luma).mean(), (image @ luma).mean(), atol=0.05) for x in results)
-    factors = [result.std() / image.std() for result in results]
-    assert min(factors) < 0.9 < 1.1 < max(factors)
+def test_no_rotation_changes_nothing() -> None:
+    given, image, mask = turned(3, degrees=0.0)
+    assert np.allclose(image, given["image"], atol=1e-3)
+    assert np.array_equal(mask, given["mask"])
 
 
-@pytest.mark.parametrize("which", [{"saturation": 0.5}, {"hue": 0.1}])
-def test_saturation_and_hue_keep_luma_and_grey(which: dict[str, float]) -> None:
-    image, results = distorted(**which)
-    luma = np.array([0.299, 0.587, 0.114])
-    assert all(np.allclose(result @ luma, image @ luma, atol=0.2) for result in results)
-    assert max(np.abs(result - image).max() for result in results) > 1
-    grey = {"image": tf.fill((2, 2, 3), 90.0), "mask": tf.zeros((2, 2), tf.uint8)}
-    strong = PhotometricDistortion(0.0, 0.0, 0.9, 0.5, probability=1.0)
-    result = strong(grey | {"seed": tf.constant([1, 1], tf.int64)})
-    assert np.allclose(result["image"], 90, atol=0.1)
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (Resize, {"image_size": (0, 4)}),
+        (RandomScaleCrop, {"image_size": SIZE, "max_class_share": 1.5}),
+        (RandomScaleCrop, {"image_size": SIZE, "tries": 0}),
+        (RandomScaleCrop, {"image_size": SIZE, "fill": (0.0, 0.0, 256.0)}),
+        (ClassBalancedCrop, {"image_size": SIZE, "probability": -0.1}),
+        (ClassBalancedCrop, {"image_size": SIZE, "class_shares": (0.5, -0.5)}),
+        (RandomFlip, {"probability": 2.0}),
+        (RandomRotation, {"max_degrees": 181.0}),
+        (RandomRotation, {"max_degrees": float("nan")}),
+        (PhotometricDistortion, {"hue": 0.6}),
+        (PhotometricDistortion, {"brightness": -1.0}),
+        (GaussianBlur, {"max_sigma": 0.0}),
+        (JpegQuality, {"max_quality": 101}),
+        (Cutout, {"holes": 0}),
+        (Cutout, {"max_size": 1.1}),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(kind: type, wrong: dict) -> None:
+    name = list(wrong)[-1]
+    with pytest.raises(ValueError, match=f"^{name} is .*: expected "):
+        kind(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (RandomScaleCrop, {"image_size": SIZE, "min_scale": 2.0, "max_scale": 1.0}),
+        (RandomScaleCrop, {"image_size": SIZE, "min_scale": 0.0}),
+        (ClassBalancedCrop, {"image_size": SIZE, "min_scale": 3.0}),
+        (JpegQuality, {"min_quality": 80, "max_quality": 70}),
+        (Cutout, {"min_size": 0.5, "max_size": 0.1}),
+    ],
+)
+def test_a_smallest_above_the_largest_is_refused(kind: type, wrong: dict) -> None:
+    with pytest.raises(ValueError, match="expected .*min <= max"):
+        kind(**wrong)
