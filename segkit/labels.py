@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,22 @@ class LabelMap:
             LabelMapError: A line is malformed.
         """
         return cls(tuple(_parse_lines(text, source)))
+
+    @classmethod
+    def builtin(cls, name: str) -> LabelMap:
+        """A label map that comes with segkit: ade20k, camvid, camvid32, cityscapes or voc.
+
+        Raises:
+            LabelMapError: There is none of that name.
+        """
+        folder = resources.files("segkit") / "label_sets"
+        known = sorted(file.name.removesuffix(".txt") for file in folder.iterdir())
+        if name not in known:
+            raise LabelMapError(
+                f"there is no built-in label map '{name}'", expected="one of " + ", ".join(known)
+            )
+        text = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        return cls.load(text, source=f"{name}.txt")
 
     def dump(self) -> str:
         """The text of a labelmap.txt whose lines stand in class id order."""

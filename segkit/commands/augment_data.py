@@ -113,12 +113,6 @@ class Options:
         ):
             if not right:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected=expected)
-        kind, _, path = (self.data or "cvat:raw").partition(":")
-        if kind != "cvat" or not path:
-            raise ConfigError(
-                f"--data is '{self.data}'",
-                expected="cvat:PATH, an export in the format 'Segmentation mask 1.1'",
-            )
         raw = ("rgb_path", "mask_path", "obj_mask_path", "label_map_path")
         given = [name for name in raw if getattr(self, name) is not None]
         if self.data is not None and given:
@@ -181,21 +175,23 @@ def _open(options: Options) -> tuple[Reader, ObjectsOf]:
     from functools import partial
 
     from segkit.data.augmentation_objects import ObjectMasks, background_id, objects_by_class
-    from segkit.data.augmentation_raw import RawReader
-    from segkit.data.cvat import CvatReader
+    from segkit.data.augmentation_raw import read_raw
+    from segkit.data.readers import open_reader, parse_kind
     from segkit.data.tree import open_tree
 
     reader: Reader
     objects: ObjectMasks | None = None
     if options.data is not None:
         print(f"reading {options.data}", flush=True)
-        path = Path(options.data.removeprefix("cvat:"))
-        reader = CvatReader(path, ignore=options.ignore_label, background=options.background_label)
-        objects = ObjectMasks(open_tree(path))
+        reader = open_reader(
+            options.data, ignore=options.ignore_label, background=options.background_label
+        )
+        kind, path = parse_kind(options.data)
+        objects = ObjectMasks(open_tree(path)) if kind == "cvat" else None
     else:
         rgb, mask, obj_mask = (options.raw(name) for name in ("rgb", "mask", "obj_mask"))
         print(f"reading {rgb} and {mask}", flush=True)
-        reader = RawReader(
+        reader = read_raw(
             rgb,
             mask,
             options.raw("labelmap.txt"),
@@ -205,7 +201,7 @@ def _open(options: Options) -> tuple[Reader, ObjectsOf]:
         if options.obj_mask_path is not None or obj_mask.is_dir():
             objects = ObjectMasks(open_tree(obj_mask), "")
             if objects.stems:
-                objects.check_pairs(reader.stems)
+                objects.check_pairs(frozenset(sample.stem for sample in reader))
     if objects is not None and objects.stems:
         return reader, objects
     if "color" in (options.effects or EFFECTS):

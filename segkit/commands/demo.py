@@ -135,7 +135,7 @@ def _generate(options: Options, folder: _Folder) -> None:
 def _train_and_export(options: Options, folder: _Folder, data: Path) -> None:
     folder.manual.mkdir()
     archive = folder.manual / "full_semantic.zip"
-    _segkit("prepare", "--cvat", data, "--output", archive)
+    _segkit("prepare", "--data", f"cvat:{data}", "--output", archive)
     _run(
         ["tfds", "build", "--manual_dir", folder.manual, "--data_dir", folder.tfds],
         program=[str(Path(sys.executable).with_name("tfds"))],

@@ -1,8 +1,10 @@
 """Packs a labelled set into full_semantic.zip, which `tfds build` turns into a data set.
 
-Images keep their bytes, masks become class ids. Where the export has lists of its own with a val
-among them (ImageSets/Segmentation/train.txt, val.txt), they are the split; otherwise a share of
-the source images is.
+Images keep their bytes, masks become class ids. Where the set has a train and a val of its own,
+that is the split; otherwise a share of the source images is.
+
+KIND is one of cvat, folder, full_semantic, cityscapes, camvid, ade20k, voc; docs/data.md shows
+their layouts.
 """
 
 from __future__ import annotations
@@ -19,16 +21,18 @@ __all__ = ["Options", "run"]
 class Options:
     """What to pack, and how to split it."""
 
-    cvat: Path
-    """Export of CVAT in the format "Segmentation mask 1.1" with images: its folder or its zip"""
+    data: str
+    """The set, as KIND:PATH; cvat:PATH is an export in the format "Segmentation mask 1.1" with
+    images, its folder or its zip"""
     output: Path = Path("full_semantic.zip")
     """The archive to write"""
     val_share: float | None = None
-    """Share of the images for val; without it the export's own lists count, and else 0.1"""
+    """Share of the images for val; without it the set's own split counts, and else 0.1"""
     ignore_label: str | None = None
     """Name of a label whose pixels do not count"""
     background_label: str | None = None
-    """Name of the label that becomes class 0; without it "background", and else the black one"""
+    """Of a CVAT export: name of the label that becomes class 0; without it "background", and else
+    the black one"""
     seed: int = 0
     """Another seed puts other images into val"""
     overwrite: bool = False
@@ -47,14 +51,14 @@ def run(options: Options) -> None:
     import time
 
     from segkit.data.archive import default_data_dir, next_steps, pack
-    from segkit.data.cvat import CvatReader
+    from segkit.data.readers import open_reader
 
     start = time.perf_counter()
-    print(f"reading {options.cvat}", flush=True)
-    reader = CvatReader(
-        options.cvat, ignore=options.ignore_label, background=options.background_label
+    print(f"reading {options.data}", flush=True)
+    reader = open_reader(
+        options.data, ignore=options.ignore_label, background=options.background_label
     )
-    blank = len(reader.blank)
+    blank = len(getattr(reader, "blank", ()))
     print(f"{len(reader):,} images, {reader.labels.num_classes} classes", flush=True)
     if blank:
         print(f"{blank:,} of them have no mask and count as background", flush=True)

@@ -31,8 +31,8 @@ from segkit.data.augmentation import Effect, Mask, alter, generator
 from segkit.data.images import encode_mask
 from segkit.data.parallel import in_order
 from segkit.data.pixels import decode_image, encode_image
-from segkit.data.reader import Reader, Sample
-from segkit.data.splits import SPLITS, source_of
+from segkit.data.reader import Reader, Sample, require_complete
+from segkit.data.splits import SPLITS
 from segkit.errors import DataError
 from segkit.labels import IGNORE_ID, LabelMap
 
@@ -128,8 +128,10 @@ def augment(
         What was written, in the order of the stems.
 
     Raises:
-        DataError: A sample cannot be used; the message names the file.
+        DataError: Some files of the set do not fit, or a sample cannot be used; the message names
+            the file.
     """
+    require_complete(reader)
     samples = list(reader)
     _check_stems(samples, recipe.variants)
     stop = Event()
@@ -203,15 +205,9 @@ def _encode_colors(mask: Mask, labels: LabelMap) -> bytes:
 
 
 def _check_stems(samples: Sequence[Sample], variants: int) -> None:
-    """Refuses a set that has copies already: copies of copies would forget their source."""
+    """Refuses a set of which some copies exist already."""
     written: Counter[str] = Counter()
     for sample in samples:
-        if source_of(f"{sample.stem}.aug1") != source_of(sample.stem):
-            raise DataError(
-                f"'{sample.stem}' is itself a copy of '{source_of(sample.stem)}'",
-                expected="images as they were taken, without augmented copies among them",
-                next_step="give the set from before it was augmented",
-            )
         written[sample.stem] += 1
         written.update(f"{sample.stem}.aug{number}" for number in range(1, variants + 1))
     twice = [stem for stem, count in written.items() if count > 1]

@@ -32,9 +32,10 @@ __all__ = [
 NAME = "full_semantic"
 VERSION = "1.0.0"
 MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
-Place {ARCHIVE_NAME} there. It comes from a CVAT export in the format 'Segmentation mask 1.1':
+Place {ARCHIVE_NAME} there. It comes from a labelled set, such as an export of CVAT in the format
+'Segmentation mask 1.1':
 
-    python -m segkit prepare --cvat EXPORT --output {ARCHIVE_NAME}
+    python -m segkit prepare --data cvat:EXPORT --output {ARCHIVE_NAME}
 
 or is made by hand: a zip of rgb/<name>.png or .jpg and gt/<name>.png, which are 8-bit masks of
 class ids, 255 ignored.

@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
+from segkit.data.reader import Finding, Kind
 from segkit.errors import DataError
 
-__all__ = ["SPLITS", "check_no_leak", "source_of", "split_by_source"]
+__all__ = ["SPLITS", "leaks", "source_of", "split_by_source"]
 
 SPLITS = ("train", "val", "test")
 
@@ -21,7 +22,7 @@ _NUMBERED = re.compile(r"^(?P<source>(?:.*/)?idx_\d+)_[^/]*$")
 def source_of(stem: str) -> str:
     """The stem of the image that this one is an augmented copy of; its own if it is none."""
     match = _COPY.match(stem) or _NUMBERED.match(stem)
-    return match["source"] if match else stem
+    return source_of(match["source"]) if match else stem
 
 
 def split_by_source(
@@ -58,23 +59,27 @@ def split_by_source(
     }
 
 
-def check_no_leak(splits: Mapping[str, Iterable[str]], *, source: str) -> None:
-    """Refuses splits that share an image, or copies of one: their scores would mean nothing.
+def leaks(splits: Mapping[str, Iterable[str]]) -> list[Finding]:
+    """Images, or copies of one, that are in two splits: scores on them would mean nothing.
 
-    Raises:
-        DataError: The message names the image and both splits.
+    Args:
+        splits: Split -> stems.
     """
     seen: dict[str, tuple[str, str]] = {}
+    findings = []
     for split, stems in splits.items():
         for stem in stems:
             other, first = seen.setdefault(source_of(stem), (split, stem))
             if other != split:
-                raise DataError(
-                    f"'{source}' puts '{first}' into {other} and '{stem}' into {split}, "
-                    "which are the same image or copies of one",
-                    expected="every source image in one split only",
-                    next_step="correct the lists, or let --val_share make the split",
+                problem = (
+                    f"'{first}' is in {other} and '{stem}' in {split}, which are the same image or "
+                    "copies of one"
                 )
+                findings.append(Finding(Kind.LEAK, stem, problem, _MEND_LEAK))
+    return findings
+
+
+_MEND_LEAK = "correct the lists, or let 'prepare --val_share 0.1' make the split"
 
 
 def _rank(source: str, seed: int) -> bytes:

@@ -16,7 +16,7 @@ from tiny_sets import COLORS, LABEL_MAP, ids, jpeg, png, write
 
 from segkit.commands import augment_data
 from segkit.config import EXIT_INTERRUPTED, execute
-from segkit.data.cvat import CvatReader
+from segkit.data.readers import cvat
 from segkit.data.splits import source_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -158,7 +158,7 @@ def test_it_reads_a_cvat_export_with_and_without_object_masks(
         (["--max_hue", "181"], "--max_hue is 181.0"),
         (["--jpeg_quality", "0"], "--jpeg_quality is 0"),
         (["--workers", "0"], "--workers is 0"),
-        (["--data", "export.zip"], "--data is 'export.zip'"),
+        (["--data", "e.zip", "--output_path", "x"], "'e.zip' names no kind of set"),
         (["--data", "cvat:x"], "--data is given without --output_path"),
         (["--data", "cvat:x", "--mask_path", "y"], "--data and --mask_path are both given"),
         (["--bg_path", "x", "--effects", "blur"], "--bg_path is given, but --effects has no"),
@@ -260,7 +260,7 @@ def test_camvid_gets_no_id_that_an_image_did_not_have(shared_dir: Path, tmp_path
         files[name] = (camvid / name).read_bytes()
     write(export, files)
     assert augment("--data", f"cvat:{export}", "--output_path", out) == 0
-    known = {x.stem: set(np.unique(x.load().mask).tolist()) for x in CvatReader(export)}
+    known = {x.stem: set(np.unique(x.load().mask).tolist()) for x in cvat.read(export)}
     masks = sorted((out / "MASK").iterdir())
     assert len(masks) == 5 * len(stems)
     for path in masks:

@@ -30,7 +30,7 @@ def export(tmp_path: Path) -> Path:
 
 
 def prepare(export: Path, output: Path, *flags: str) -> int:
-    return main(["prepare", "--cvat", str(export), "--output", str(output), *flags])
+    return main(["prepare", "--data", f"cvat:{export}", "--output", str(output), *flags])
 
 
 def test_it_says_what_it_found_where_it_wrote_and_what_comes_next(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from tiny_sets import ids, jpeg, png
 
 from segkit.data.archive import ARCHIVE_NAME, Archive
 from segkit.data.full_semantic import open_dataset
+from segkit.data.readers import open_reader
 from segkit.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -172,3 +174,23 @@ def run_tfds() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def test_a_built_data_set_is_read_like_its_archive(data_dir: Path) -> None:
+    built = open_reader(f"full_semantic:{data_dir / 'full_semantic'}")
+    packed = open_reader(f"full_semantic:{data_dir / 'manual' / ARCHIVE_NAME}")
+    assert built.labels == packed.labels
+    assert len(built) == len(packed) == 4
+    for left, right in zip(built, packed, strict=True):
+        assert (left.stem, left.split) == (right.stem, right.split)
+        assert left.load().image == right.load().image
+        assert np.array_equal(left.load().mask, right.load().mask)
+
+
+def test_a_record_file_that_is_cut_off_is_named(data_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "full_semantic"
+    shutil.copytree(data_dir / "full_semantic", copy)
+    (records,) = copy.glob("*/*-train.tfrecord-*")
+    records.write_bytes(records.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"-train\.tfrecord-.*' is cut off[^$]*tfds build"):
+        open_reader(f"full_semantic:{copy}")

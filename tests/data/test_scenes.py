@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from segkit.data.cvat import CvatReader
 from segkit.data.images import open_mask
+from segkit.data.readers import cvat
 from segkit.data.scenes import LABELS, ClassId, Street, write_clip, write_cvat_export
 from segkit.data.scenes.camera import NEAR, Camera, Plane
 from segkit.errors import DataError
@@ -88,7 +88,7 @@ def test_surfaces_are_textured_and_noisy(streets: list[tuple[np.ndarray, np.ndar
 
 
 def test_the_export_reads_back(export: Path) -> None:
-    reader = CvatReader(export)
+    reader = cvat.read(export)
     assert reader.labels == LABELS
     samples = list(reader)
     assert [sample.split for sample in samples].count("val") == 2
