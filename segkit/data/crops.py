@@ -52,16 +52,27 @@ class _ScaleCrop(ABC):
         inner = tf.maximum(tf.round(output * tf.minimum(scale, 1.0)), 1.0)
         image, mask = resize(image, mask, tf.cast(inner, tf.int32))
         before = tf.cast(tf.round(place * (output - inner)), tf.int32)
-        after = tf.constant(self.image_size) - tf.cast(inner, tf.int32) - before
-        padding = tf.stack([before, after], axis=1)  # (2, 2)
-        fill = tf.constant(self.fill)
-        image = tf.pad(image - fill, tf.concat([padding, [[0, 0]]], axis=0)) + fill
-        mask = tf.pad(mask, padding, constant_values=tf.constant(IGNORE_ID, tf.uint8))
+        image, mask = tf.cond(
+            tf.reduce_all(inner == output),
+            lambda: (image, mask),
+            lambda: self._padded(image, mask, before),
+        )
         return example | {
             "image": tf.ensure_shape(image, (*self.image_size, 3)),
             "mask": tf.ensure_shape(mask, self.image_size),
             "seed": seed,
         }
+
+    def _padded(
+        self, image: tf.Tensor, mask: tf.Tensor, before: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Both at `image_size`, with so many rows and columns before them."""
+        after = tf.constant(self.image_size) - tf.shape(mask) - before
+        padding = tf.stack([before, after], axis=1)  # (2, 2)
+        fill = tf.constant(self.fill)
+        image = tf.pad(image - fill, tf.concat([padding, [[0, 0]]], axis=0)) + fill
+        mask = tf.pad(mask, padding, constant_values=tf.constant(IGNORE_ID, tf.uint8))
+        return image, mask
 
     @abstractmethod
     def _corner(

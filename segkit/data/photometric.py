@@ -220,7 +220,9 @@ def _blurred(image: tf.Tensor, sigma: tf.Tensor, radius: int) -> tf.Tensor:
 
 def _packed(image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     pixels = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
-    return tf.cast(tf.image.adjust_jpeg_quality(pixels, quality), tf.float32)
+    unpacked = tf.image.adjust_jpeg_quality(pixels, quality)
+    # The decoder cannot know the size, and an unknown size costs a resize at the end.
+    return tf.cast(tf.ensure_shape(unpacked, image.shape), tf.float32)
 
 
 def _color_matrix(saturation: tf.Tensor, hue: tf.Tensor) -> tf.Tensor:

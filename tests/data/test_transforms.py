@@ -74,6 +74,13 @@ def test_only_what_is_named_changes_and_types_and_ranges_stay(transform: Transfo
         assert np.array_equal(given[key].numpy(), value)
 
 
+@EVERY
+def test_a_known_size_stays_known(transform: Transform) -> None:
+    given = Resize(SIZE)(example())
+    traced = tf.function(transform).get_concrete_function(given).structured_outputs
+    assert (traced["image"].shape, traced["mask"].shape) == ((*SIZE, 3), SIZE)
+
+
 @pytest.mark.parametrize("transform", RANDOM, ids=str)
 def test_a_seed_repeats_and_the_next_one_differs(transform: Transform) -> None:
     assert same(transform(example(1)), transform(example(1)))
