@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from segkit.__main__ import main
-from segkit.config import EXIT_INTERRUPTED, EXIT_USAGE, EXIT_USER_ERROR, execute, to_yaml
+from segkit.config import (
+    AS_YAML,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    EXIT_USER_ERROR,
+    execute,
+    to_yaml,
+)
 from segkit.errors import ConfigError, SegkitError
 
 
@@ -26,6 +33,8 @@ class Options:
     """half"""
     output: Path | None = None
     """where"""
+    words: list[Any] = field(default_factory=lambda: ["one", "two"], metadata=AS_YAML)
+    """what"""
 
     def __post_init__(self) -> None:
         if self.image_size[0] < 0:
@@ -92,11 +101,31 @@ def test_the_written_configuration_is_read_back(tmp_path: Path) -> None:
     assert parsed("--config_path", str(tmp_path / "c.yaml")) == options
 
 
+NESTED = ["a", {"b": {"c": [1, 2.5], "d": "x: y, {z}"}}, {"e": None}, True, 3]
+
+
+def test_yaml_words_may_be_nested_and_are_read_back(tmp_path: Path) -> None:
+    options = Options(video=Path("a"), words=NESTED)
+    (tmp_path / "c.yaml").write_text(to_yaml(options))
+    assert parsed("--config_path", str(tmp_path / "c.yaml")) == options
+
+
+def test_yaml_words_are_words_of_the_command_line() -> None:
+    assert parsed("--video", "a").words == ["one", "two"]
+    assert parsed("--video", "a", "--words", "a", "b: {c: 1}").words == ["a", {"b": {"c": 1}}]
+
+
+def test_the_default_of_a_list_is_shown_as_it_is_typed(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    assert "what (default: one two)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("image_sise: [1, 2]", "perhaps image_size"),
-        ("nonsense: 1", "image_size, mixed_precision, multi_gpu, output, video"),
+        ("nonsense: 1", "image_size, mixed_precision, multi_gpu, output, video, words"),
         ("a: [", "is not YAML"),
         ("- a", "holds a list"),
     ],
