@@ -24,6 +24,7 @@ __all__ = [
     "build_model",
     "canonical_name",
     "get_network",
+    "heads_model",
     "inference_model",
     "resolve_aspp_rates",
 ]
@@ -122,6 +123,13 @@ def build_model(
 def inference_model(model: tf.keras.Model) -> tf.keras.Model:
     """The same layers and weights without the auxiliary head."""
     return tf.keras.Model(model.input, model.get_layer("logits").output, name=model.name)
+
+
+def heads_model(model: tf.keras.Model) -> tf.keras.Model:
+    """The same layers and weights without the last resize: each head's logits as it makes them."""
+    heads = [layer.name for layer in model.layers if layer.name in ("logits", "auxiliary_logits")]
+    order = sorted(heads, key=("logits", "auxiliary_logits").index)
+    return tf.keras.Model(model.input, [model.get_layer(name).input for name in order])
 
 
 def canonical_name(name: str) -> str:

@@ -14,11 +14,12 @@ from segkit.errors import SegkitError
 from segkit.evaluation.evaluate import evaluate, make_confusion_step
 from segkit.evaluation.metrics import ConfusionMatrix
 from segkit.labels import LabelMap
+from segkit.models import heads_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
-from segkit.training.losses import deeply_supervised
+from segkit.training.losses import Target, deeply_supervised, make_target
 
-__all__ = ["Plan", "fit"]
+__all__ = ["Plan", "fit", "make_train_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def fit(
         if plan.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
         optimizer.build(model.trainable_variables)
-    train_step = _make_train_step(model, optimizer, strategy)
+    train_step = make_train_step(model, optimizer, strategy)
     confusion_step = make_confusion_step(model, num_classes, strategy)
 
     # === Input ===
@@ -138,19 +139,36 @@ def fit(
     return best_matrix
 
 
-def _make_train_step(
+def make_train_step(
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[Any], tf.Tensor]:
-    """A graph that takes a distributed batch, updates the weights and gives the loss."""
+    """A graph that takes a distributed batch, updates the weights and gives the loss.
+
+    Args:
+        model: Of `build_model`, so that its logits are known before their last resize.
+        optimizer: Built; a LossScaleOptimizer for float16.
+        strategy: Runs the step on its replicas.
+    """
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    heads = heads_model(model)
+
+    # Compiled, a CPU computes it in one pass; on GPUs that is untested, and little is to be won.
+    @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))
+    def loss_and_slopes(logits: list[tf.Tensor], target: Target) -> tuple[tf.Tensor, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = deeply_supervised(logits, target, image_size=model.input_shape[1:3])
+        return loss, tape.gradient(loss, logits)
 
     def on_replica(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = deeply_supervised(mask, model(image, training=True))
-            objective = optimizer.get_scaled_loss(loss) if scaled else loss
-        gradients = tape.gradient(objective, model.trainable_variables)
+            logits = tf.nest.flatten(heads(image, training=True))
+        loss, slopes = loss_and_slopes(logits, make_target(mask))
+        if scaled:
+            slopes = [optimizer.get_scaled_loss(slope) for slope in slopes]
+        gradients = tape.gradient(logits, model.trainable_variables, output_gradients=slopes)
         if scaled:
             gradients = optimizer.get_unscaled_gradients(gradients)
         # Sums over the replicas; each loss is already a share of the global batch's mean.
