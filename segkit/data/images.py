@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from segkit.errors import DataError
 
@@ -98,8 +98,11 @@ def _open(data: bytes, source: str) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
+        # Pillow's own words name an object in memory.
+        unknown = "it is no image" if data else "it is empty"
         raise DataError(
-            f"'{source}' cannot be decoded: {err}",
+            f"'{source}' cannot be decoded: "
+            f"{unknown if isinstance(err, UnidentifiedImageError) else err}",
             expected="a whole JPEG or PNG file",
             next_step="export or copy the file again",
         ) from err

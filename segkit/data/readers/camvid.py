@@ -95,7 +95,7 @@ def _read_published(tree: Tree, ignore: str | None) -> FileReader:
         for stem, entry in files.items()
     }
     labels = LabelMap(known, _VOID_LABEL)
-    rule = MaskRule(labels, id_table([]), colors=True, palette_colors=True)
+    rule = MaskRule(labels, id_table([]), colors="always")
     return FileReader(labels, files, read=tree.read, rule=rule, findings=findings)
 
 

@@ -119,7 +119,7 @@ def read_labels(
     )
     return CvatLabels(
         labels,
-        MaskRule(labels, table, colors=True, palette_colors=True),
+        MaskRule(labels, table, colors="always"),
         # A frame without shapes shows the background, and that may be what is to be ignored.
         IGNORE_ID if first == labels.ignore else 0,
     )

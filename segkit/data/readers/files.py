@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from segkit.data.images import ImageInfo, check_image, open_mask
 from segkit.data.reader import Finding, Kind, Pair, Sample, SampleError
@@ -16,7 +17,7 @@ from segkit.data.readers.masks import MaskRule
 from segkit.data.splits import SPLITS
 from segkit.data.tree import Tree
 from segkit.errors import DataError
-from segkit.labels import LabelMap
+from segkit.labels import IGNORE_ID, LabelMap
 
 __all__ = [
     "FileReader",
@@ -104,7 +105,40 @@ class FileReader:
             return Pair(image, info.suffix, blank)
         with _found(Kind.DAMAGED_MASK, files.mask):
             mask = self._read(files.mask)
-        return load_pair(files, image, mask, rule=self._rule)
+        pair = load_pair(files, image, mask, rule=self._rule)
+        if self.labels.num_classes > 1 and _is_binary(pair.mask) and self._all_binary:
+            problem = (
+                f"mask '{files.mask}' holds nothing but 0 and {IGNORE_ID}, like all masks of the "
+                f"set: {IGNORE_ID} means ignored, so there would be nothing to learn"
+            )
+            raise SampleError(
+                Finding(Kind.BINARY, files.mask, problem, _MEND_BINARY),
+                expected=f"class ids 0..{self.labels.num_classes - 1}",
+            )
+        return pair
+
+    @cached_property
+    def _all_binary(self) -> bool:
+        """Whether no mask holds a class besides 0.
+
+        One mask alone does not tell: a blank image that was turned is 0 with an ignored border.
+        """
+        for files in self._files.values():
+            try:
+                name = files.mask or ""
+                ids = self._rule(open_mask(self._read(name), source=name), name) if name else None
+            except DataError:
+                continue
+            if ids is not None and ((ids != 0) & (ids != IGNORE_ID)).any():
+                return False
+        return True
+
+
+_MEND_BINARY = f"write 1 instead of {IGNORE_ID} into the masks, if it stands for a class"
+
+
+def _is_binary(ids: npt.NDArray[np.uint8]) -> bool:
+    return bool(ids.max() == IGNORE_ID and ((ids == 0) | (ids == IGNORE_ID)).all())
 
 
 def load_pair(files: Files, image: bytes, mask: bytes, *, rule: MaskRule) -> Pair:
@@ -188,7 +222,7 @@ def pair(
 
 
 _NEXT_STEP = {
-    Kind.IMAGE_WITHOUT_MASK: "add its mask, or take the image out; "
+    Kind.IMAGE_WITHOUT_MASK: "add its mask, a PNG of the same name, or take the image out; "
     "data_augmentation/make_blank_label.py writes masks of nothing but background",
     Kind.MASK_WITHOUT_IMAGE: "add the image, or take the mask out; they pair by name",
     Kind.LISTED_WITHOUT_IMAGE: "add the image, or take its line out of the list",

@@ -19,7 +19,7 @@ from segkit.data.images import IMAGE_SUFFIXES, open_mask
 from segkit.data.parallel import in_order
 from segkit.data.reader import Finding
 from segkit.data.readers.files import FileReader, Files, by_stem, pair, split_of, text
-from segkit.data.readers.masks import MaskRule, id_table, without_label
+from segkit.data.readers.masks import MaskRule, are_voc_greys, id_table, without_label
 from segkit.data.splits import leaks
 from segkit.data.tree import Tree, open_tree
 from segkit.errors import DataError
@@ -30,6 +30,7 @@ __all__ = ["labels_of_masks", "read"]
 _IMAGES = ("images", "imgs", "image", "img")
 _MASKS = ("masks", "labels", "annotations", "mask")
 _LABEL_MAP = "labelmap.txt"
+_VOC_CLASSES = 21
 
 
 def read(path: Path, *, ignore: str | None = None) -> FileReader:
@@ -46,7 +47,8 @@ def read(path: Path, *, ignore: str | None = None) -> FileReader:
         LabelMapError: labelmap.txt is malformed, or has no such class.
     """
     tree = open_tree(path)
-    images, masks = _sorted_by_split(tree, _IMAGES), _sorted_by_split(tree, _MASKS)
+    images = _sorted_by_split(tree, _IMAGES, IMAGE_SUFFIXES)
+    masks = _sorted_by_split(tree, _MASKS, (".png",))
     if not images or not masks:
         raise DataError(
             f"'{path}' has no {'masks' if images else 'images'}",
@@ -77,15 +79,17 @@ def read(path: Path, *, ignore: str | None = None) -> FileReader:
     )
     table = id_table((id_, id_) for id_ in range(labels.num_classes))
     labels, table = without_label(labels, table, ignore)
-    rule = MaskRule(labels, table, colors=label_map is not None)
+    rule = MaskRule(labels, table, colors="also" if label_map else "never")
     return FileReader(labels, files, read=tree.read, rule=rule, findings=[*findings, *leaks(own)])
 
 
 def labels_of_masks(tree: Tree, names: list[str]) -> LabelMap:
     """Classes named by number, as many as the masks have; damaged and coloured ones do not count.
 
+    Two where the masks say nothing of more: loading them says what is wrong with them.
+
     Raises:
-        DataError: There is no class but 0.
+        DataError: They hold nothing but 0.
     """
     used = np.zeros(256, bool)
 
@@ -100,24 +104,28 @@ def labels_of_masks(tree: Tree, names: list[str]) -> LabelMap:
 
     for ids in in_order(values, names):
         used[ids] = True
-    found = np.flatnonzero(used[:IGNORE_ID])
-    if not found.any():
+    if used[0] and not used[1:].any():
         raise DataError(
-            f"the masks of '{tree.path}' hold only the values "
-            f"{', '.join(map(str, np.flatnonzero(used)))}, which is one class",
-            expected=f"class ids 0, 1, 2, ...; {IGNORE_ID} means ignored, not foreground",
-            next_step=f"write 1 instead of {IGNORE_ID} into the masks",
+            f"the masks of '{tree.path}' hold nothing but 0, which is one class",
+            expected=f"class ids 0, 1, 2, ...; {IGNORE_ID} means ignored",
+            next_step="write the masks of the objects too, or add a labelmap.txt",
         )
-    return LabelMap.from_names(f"class_{id_}" for id_ in range(int(found[-1]) + 1))
+    found = np.flatnonzero(used[:IGNORE_ID]).tolist()
+    highest = max(found, default=0)
+    if highest >= _VOC_CLASSES and are_voc_greys(found):
+        highest = _VOC_CLASSES - 1
+    return LabelMap.from_names(f"class_{id_}" for id_ in range(max(highest, 1) + 1))
 
 
-def _sorted_by_split(tree: Tree, folders: tuple[str, ...]) -> dict[str | None, dict[str, str]]:
+def _sorted_by_split(
+    tree: Tree, folders: tuple[str, ...], suffixes: tuple[str, ...]
+) -> dict[str | None, dict[str, str]]:
     """Split -> name below the folder -> name, of the files in folders of one of these names."""
     found: dict[str | None, dict[str, str]] = {}
     for name in tree.names:
         parts = name.split("/")
         place = next((i for i, part in enumerate(parts[:-1]) if part.lower() in folders), None)
-        if place is None:
+        if place is None or not name.lower().endswith(suffixes):
             continue
         below = parts[place + 1 :]
         split = split_of(parts[place - 1]) if place else None

@@ -1,7 +1,7 @@
 """Reads full_semantic itself: the zip of `prepare`, one made by hand, or the data set as built.
 
     rgb/<stem>.jpg or .png     the images
-    gt/<stem>.png              8-bit class ids, 255 ignored
+    gt/<stem>.png              8-bit class ids, 255 ignored; or the colours of labelmap.txt
     labelmap.txt               name:r,g,b:: , the line is the class id
     train.txt val.txt          stems, one a line; test.txt where there is one
 
@@ -11,6 +11,7 @@ the classes are named by number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,8 @@ __all__ = ["read", "read_archive"]
 
 _FOLDERS = (("rgb/", "gt/"), ("RGB/", "MASK/"))
 _LABEL_MAP = "labelmap.txt"
+
+log = logging.getLogger(__name__)
 
 
 def read(path: Path, *, ignore: str | None = None) -> Reader:
@@ -60,14 +63,18 @@ def read_archive(path: Path, *, ignore: str | None = None) -> FileReader:
         )
     files, lonely = pair(images, _by_image(images, masks))
     splits, unknown = _splits(tree, root, images)
+    unlisted = files.keys() - splits.keys() if splits else set()
+    if unlisted:
+        log.warning("%s: %d images stand in no list and are left out", path, len(unlisted))
     files = {
         stem: entry._replace(split=splits.get(stem))
         for stem, entry in files.items()
-        if not splits or stem in splits
+        if stem not in unlisted
     }
+    label_map = root + _LABEL_MAP
     labels = (
-        LabelMap.load(text(tree, root + _LABEL_MAP), source=f"{path}/{root}{_LABEL_MAP}")
-        if root + _LABEL_MAP in tree.names
+        LabelMap.load(text(tree, label_map), source=f"{path}/{label_map}")
+        if label_map in tree.names
         else labels_of_masks(tree, [str(entry.mask) for entry in files.values()])
     )
     table = id_table((id_, id_) for id_ in range(labels.num_classes))
@@ -76,7 +83,7 @@ def read_archive(path: Path, *, ignore: str | None = None) -> FileReader:
         labels,
         files,
         read=tree.read,
-        rule=MaskRule(labels, table),
+        rule=MaskRule(labels, table, colors="also" if label_map in tree.names else "never"),
         findings=[*findings, *more, *lonely, *unknown],
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,12 @@ from segkit.data.reader import Finding, Kind, SampleError
 from segkit.errors import LabelMapError
 from segkit.labels import IGNORE_ID, LabelMap, voc_color
 
-__all__ = ["UNKNOWN", "MaskRule", "id_table", "without_label"]
+__all__ = ["UNKNOWN", "MaskRule", "are_voc_greys", "id_table", "without_label"]
 
 UNKNOWN = -1
 _VOC_VOID = (224, 224, 192)
 
+Color = tuple[int, int, int]
 Table = npt.NDArray[np.int16]
 
 
@@ -29,15 +31,14 @@ class MaskRule:
     Args:
         labels: What the ids mean, and which colours stand for them.
         table: int16, (256,): class id of a value, IGNORE_ID, or UNKNOWN.
-        colors: RGB masks hold label colours. Without it they must be grey, and are read as values.
-        palette_colors: A palette mask whose palette shows label colours is read by them. Without
-            it a palette is decoration, and the indices are the values.
+        colors: "never": masks hold values, and RGB ones must be grey. "also": RGB masks may hold
+            label colours instead. "always": RGB masks do, and so do palettes that show label
+            colours. Where it is not "always", a palette is decoration.
     """
 
     labels: LabelMap
     table: Table
-    colors: bool = False
-    palette_colors: bool = False
+    colors: Literal["never", "also", "always"] = "never"
 
     def __call__(self, mask: MaskFile, source: str) -> npt.NDArray[np.uint8]:
         """Class ids and IGNORE_ID, uint8, (H, W).
@@ -47,20 +48,22 @@ class MaskRule:
         """
         values, palette = mask
         if values.ndim == 3:
-            if self.colors:
-                return self._ids_from_colors(values, source)
             grey = values[..., 0]
-            if (values != grey[..., None]).any():
+            is_grey = not (values != grey[..., None]).any()
+            if self.colors == "always" or (self.colors == "also" and not is_grey):
+                return self._ids_from_colors(values, source)
+            if not is_grey:
                 raise self._has_colors(values, source)
             values, palette = grey, None
+            if self.colors == "also":  # black and white may be label colours
+                palette = np.arange(256, dtype=np.uint8).repeat(3).reshape(256, 3)
+        elif self.colors != "always":
+            palette = None
         used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-        if palette is not None and self.palette_colors:
-            known = {label.color for label in self.labels.labels}
-            known |= {self.labels.ignore.color} if self.labels.ignore else set()
-            if all(tuple(color) in known for color in palette[used].tolist()):
-                table = np.zeros(256, np.uint8)
-                table[used] = self._ids_from_colors(palette[used][None], source)[0]
-                return table[values]
+        if palette is not None and _colors_in(palette[used]) <= self._declared():
+            table = np.zeros(256, np.uint8)
+            table[used] = self._ids_from_colors(palette[used][None], source)[0]
+            return table[values]
         if (self.table[used] == UNKNOWN).any():
             raise self._has_unknown(values, used, source)
         return self.table.astype(np.uint8)[values]
@@ -70,10 +73,17 @@ class MaskRule:
             return self.labels.ids_from_colors(colors, source=source)
         except LabelMapError as err:
             kind, next_step = Kind.UNKNOWN_COLOR, err.next_step
-            if _are_voc_colors(colors, self.labels.num_classes):
+            # CVAT gives labels colours of that palette too: only a mask that shows none of ours
+            # comes from elsewhere.
+            ours = _colors_in(colors) & self._declared() - {(0, 0, 0)}
+            if not ours and _are_voc_colors(colors, self.labels.num_classes):
                 kind, next_step = Kind.PALETTE_AS_COLORS, _KEEP_INDICES
             finding = Finding(kind, source, err.problem, next_step)
             raise SampleError(finding, expected=err.expected) from err
+
+    def _declared(self) -> set[Color]:
+        ignore = {self.labels.ignore.color} if self.labels.ignore else set()
+        return {label.color for label in self.labels.labels} | ignore
 
     def _has_colors(self, values: npt.NDArray[np.uint8], source: str) -> SampleError:
         palette = _are_voc_colors(values, self.labels.num_classes)
@@ -84,8 +94,7 @@ class MaskRule:
             problem,
             _KEEP_INDICES
             if palette
-            else "write class ids, or add a labelmap.txt that says what the colours mean and read "
-            "the set as 'folder:PATH' or 'cvat:PATH'",
+            else "write class ids, or add a labelmap.txt that says what the colours mean",
         )
         return SampleError(finding, expected="class ids: a grey or a palette PNG")
 
@@ -102,11 +111,9 @@ class MaskRule:
             f"mask '{source}' has {count:,} pixels of {_ranges(unknown)}, which no class of the "
             "label map has"
         )
-        kind, next_step = Kind.UNKNOWN_ID, "add the missing labels to the label map, or export the "
-        next_step += "masks again"
-        if set(used.tolist()) <= {0, 255}:
-            kind, next_step = Kind.BINARY, f"write 1 instead of {IGNORE_ID} into the masks"
-        elif len(used) > 1 and set(used.tolist()) <= _voc_greys(self.labels.num_classes):
+        kind = Kind.UNKNOWN_ID
+        next_step = "add the missing labels to the label map, or export the masks again"
+        if len(used) > 1 and are_voc_greys(used.tolist(), self.labels.num_classes):
             kind, next_step = Kind.PALETTE_AS_COLORS, _KEEP_INDICES
         return SampleError(Finding(kind, source, problem, next_step), expected=expected)
 
@@ -151,7 +158,12 @@ def without_label(labels: LabelMap, table: Table, name: str | None) -> tuple[Lab
     return LabelMap(kept, labels.labels[id_]), moved.astype(np.int16)
 
 
-def _voc_colors(num_classes: int) -> list[tuple[int, int, int]]:
+def are_voc_greys(values: Iterable[int], num_classes: int = 0) -> bool:
+    """Whether Pascal VOC's palette, read as grey, has all these values."""
+    return set(values) <= _voc_greys(num_classes)
+
+
+def _voc_colors(num_classes: int) -> list[Color]:
     return [*map(voc_color, range(max(num_classes, 21))), _VOC_VOID]
 
 
@@ -168,8 +180,12 @@ def _voc_greys(num_classes: int) -> frozenset[int]:
 
 
 def _are_voc_colors(colors: npt.NDArray[np.uint8], num_classes: int) -> bool:
-    found = {tuple(color) for color in np.unique(colors.reshape(-1, 3), axis=0).tolist()}
-    return found <= {*_voc_colors(num_classes)}
+    return _colors_in(colors) <= {*_voc_colors(num_classes)}
+
+
+def _colors_in(colors: npt.NDArray[np.uint8]) -> set[Color]:
+    found = np.unique(colors.reshape(-1, 3), axis=0).tolist()
+    return {(red, green, blue) for red, green, blue in found}
 
 
 def _ranges(values: Iterable[int]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_sets import COLORS, LABEL_MAP, Files, ids, jpeg, png, write
 
-from segkit.data.reader import Kind, Reader, SampleError
+from segkit.data.reader import Kind, Reader, SampleError, require_complete
 from segkit.data.readers import READERS, open_reader
 from segkit.data.readers.cityscapes import TRAIN_IDS
 from segkit.errors import ConfigError, DataError, LabelMapError
@@ -163,9 +163,45 @@ def test_what_does_not_pair_in_a_folder_is_found(tmp_path: Path) -> None:
     assert len(reader) == 2
 
 
-def test_masks_of_0_and_255_alone_are_explained(tmp_path: Path) -> None:
-    files = {"images/a.jpg": jpeg(), "masks/a.png": png((ids() > 0) * 255)}
-    with pytest.raises(DataError, match=r"only the values 0, 255[^$]*write 1 instead of 255"):
+@pytest.mark.parametrize("label_map", [None, "background:0,0,0::\nlesion:255,255,255::\n"])
+def test_masks_of_0_and_255_alone_are_explained(tmp_path: Path, label_map: str | None) -> None:
+    files: dict[str, bytes | str] = {"labelmap.txt": label_map} if label_map else {}
+    for name, mask in (("a", (ids() > 0) * 255), ("b", np.zeros(SIZE))):
+        files |= {f"images/{name}.jpg": jpeg(), f"masks/{name}.png": png(mask)}
+    first, blank = open_reader(f"folder:{write(tmp_path / 'set', files)}")
+    with pytest.raises(SampleError, match=r"nothing but 0 and 255[^$]*write 1 instead") as caught:
+        first.load()
+    assert caught.value.finding[:2] == (Kind.BINARY, "masks/a.png")
+    assert not blank.load().mask.any()
+
+
+def test_a_blank_mask_with_an_ignored_border_is_fine_where_others_hold_more(tmp_path: Path) -> None:
+    border = np.zeros(SIZE)
+    border[0] = 255
+    files = {"images/a.jpg": jpeg(), "masks/a.png": png(border)}
+    files |= {"images/b.jpg": jpeg(), "masks/b.png": png(ids()), "images/c.jpg": jpeg()}
+    files |= {"masks/c.png": b"damaged"}
+    first = next(iter(open_reader(f"folder:{write(tmp_path / 'set', files)}")))
+    assert set(np.unique(first.load().mask)) == {0, IGNORE_ID}
+
+
+def test_masks_of_nothing_but_0_are_refused(tmp_path: Path) -> None:
+    files = {"images/a.jpg": jpeg(), "masks/a.png": flat(0)}
+    with pytest.raises(DataError, match=r"hold nothing but 0[^$]*class ids 0, 1, 2"):
+        open_reader(f"folder:{write(tmp_path / 'set', files)}")
+
+
+def test_a_folder_in_which_nothing_pairs_says_what_does_not(tmp_path: Path) -> None:
+    files = {"images/a.jpg": jpeg(), "masks/a_mask.png": png(ids())}
+    reader = open_reader(f"folder:{write(tmp_path / 'set', files)}")
+    assert [kind for kind, _ in kinds(reader)] == [Kind.IMAGE_WITHOUT_MASK, Kind.MASK_WITHOUT_IMAGE]
+    with pytest.raises(DataError, match=r"'images/a.jpg' has no mask[^$]*PNG of the same name"):
+        require_complete(reader)
+
+
+def test_masks_that_are_no_png_are_no_masks(tmp_path: Path) -> None:
+    files = {"images/a.jpg": jpeg(), "masks/a.jpg": jpeg()}
+    with pytest.raises(DataError, match=r"has no masks[^$]*masks/<name>.png"):
         open_reader(f"folder:{write(tmp_path / 'set', files)}")
 
 
@@ -188,11 +224,8 @@ def test_masks_of_0_and_255_alone_are_explained(tmp_path: Path) -> None:
 def test_a_mask_that_cannot_be_used_says_what_it_is(
     tmp_path: Path, mask: bytes, kind: Kind, words: str
 ) -> None:
-    files = {"images/a.jpg": jpeg(), "masks/a.png": mask, "labelmap.txt": LABEL_MAP}
-    if kind in (Kind.UNKNOWN_COLOR, Kind.PALETTE_AS_COLORS):
-        del files["labelmap.txt"]
-        files |= {"images/b.jpg": jpeg(), "masks/b.png": png(ids())}
-    if kind is Kind.PALETTE_AS_COLORS and "values" in words:
+    files = {"images/a.jpg": jpeg(), "masks/a.png": mask}
+    if kind not in (Kind.UNKNOWN_COLOR, Kind.PALETTE_AS_COLORS):
         files["labelmap.txt"] = LABEL_MAP
     reader = open_reader(f"folder:{write(tmp_path / 'set', files)}")
     with pytest.raises(SampleError) as caught:
@@ -201,9 +234,35 @@ def test_a_mask_that_cannot_be_used_says_what_it_is(
     assert words in str(caught.value) and caught.value.next_step
 
 
-def test_a_damaged_image_is_a_finding(tmp_path: Path) -> None:
-    files = {"images/a.jpg": jpeg()[:200], "masks/a.png": png(ids())}
+def test_grey_levels_of_a_palette_are_not_taken_for_100_classes(tmp_path: Path) -> None:
+    files = {"images/a.jpg": jpeg(), "masks/a.png": png(np.array([0, 113, 147])[ids()])}
+    assert open_reader(f"folder:{write(tmp_path / 'set', files)}").labels.num_classes == 21
+
+
+@pytest.mark.parametrize(
+    ("color", "kind"),
+    [((0, 0, 128), Kind.UNKNOWN_COLOR), (None, Kind.PALETTE_AS_COLORS)],
+)
+def test_a_label_may_have_a_colour_of_the_palette(
+    tmp_path: Path, color: tuple[int, int, int] | None, kind: Kind
+) -> None:
+    """CVAT's own default colours are Pascal VOC's: one that is missing is just that."""
+    labels = LabelMap.from_names(["background", "car", "road"])
+    mask = labels.palette()[ids()] if color else VOC_PALETTE[(0, 5, 7),][ids()]
+    mask[0, 0] = color or mask[0, 0]
+    files = {"images/a.jpg": jpeg(), "masks/a.png": png(mask), "labelmap.txt": labels.dump()}
     with pytest.raises(SampleError) as caught:
+        next(iter(open_reader(f"folder:{write(tmp_path / 'set', files)}"))).load()
+    assert caught.value.finding.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [(jpeg()[:200], "cannot be decoded"), (b"", "it is empty"), (b"hello", "it is no image")],
+)
+def test_a_damaged_image_is_a_finding(tmp_path: Path, image: bytes, words: str) -> None:
+    files = {"images/a.jpg": image, "masks/a.png": png(ids())}
+    with pytest.raises(SampleError, match=words) as caught:
         next(iter(open_reader(f"folder:{write(tmp_path / 'set', files)}"))).load()
     assert caught.value.finding[:2] == (Kind.DAMAGED_IMAGE, "images/a.jpg")
 
@@ -221,6 +280,26 @@ def test_full_semantic_is_read_as_folder_and_as_zip(tmp_path: Path, rgb: str, gt
         found = loaded(open_reader(f"full_semantic:{path}"))
         assert {stem: split for stem, (split, _) in found.items()} == {"a": "train", "b": "val"}
         assert np.array_equal(found["b"][1], ids(1))
+
+
+@pytest.mark.parametrize(
+    "mask", [COLORS[ids()], np.repeat(ids()[..., None], 3, axis=2)], ids=["colours", "grey"]
+)
+def test_full_semantic_masks_may_be_rgb(tmp_path: Path, mask: np.ndarray) -> None:
+    files = {"RGB/a.jpg": jpeg(), "MASK/a.png": png(mask), "labelmap.txt": LABEL_MAP}
+    reader = open_reader(f"full_semantic:{write(tmp_path / 'set', files)}")
+    assert np.array_equal(loaded(reader)["a"][1], ids())
+
+
+def test_images_in_no_list_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files: dict[str, bytes | str] = {"train.txt": "a\n", "val.txt": "b\n"}
+    for stem in "abc":
+        files |= {f"rgb/{stem}.jpg": jpeg(), f"gt/{stem}.png": png(ids())}
+    reader = open_reader(f"full_semantic:{write(tmp_path / 'set', files)}")
+    assert [sample.stem for sample in reader] == ["a", "b"]
+    assert "1 images stand in no list" in caplog.text
 
 
 def test_a_class_is_taken_out_and_the_later_ids_move_up(tmp_path: Path) -> None:
