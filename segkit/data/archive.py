@@ -188,8 +188,9 @@ def _load(sample: Sample) -> _Loaded:
 
 
 def _splits(samples: list[Sample], val_share: float | None, seed: int) -> dict[str, list[str]]:
-    own = {split: [x.stem for x in samples if x.split == split] for split in SPLITS}
-    if val_share is None and own["train"] and own["val"]:
+    # Beside a val, what has no split of its own is for training.
+    own = {s: [x.stem for x in samples if (x.split or "train") == s] for s in SPLITS}
+    if val_share is None and {"train", "val"} <= {sample.split for sample in samples}:
         return {split: stems for split, stems in own.items() if stems}
     share = DEFAULT_VAL_SHARE if val_share is None else val_share
     return split_by_source([x.stem for x in samples], val_share=share, seed=seed)

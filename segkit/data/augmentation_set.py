@@ -137,10 +137,10 @@ def augment(
     stop = Event()
     writer = _Writer(folder, reader.labels, recipe, objects_of, stop)
     (folder / _LABEL_MAP).write_text(reader.labels.dump(), encoding="utf-8")
-    splits: dict[str | None, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     with closing(in_order(writer, samples, workers=workers, stop=stop)) as written:
         for done in written:
-            splits.setdefault(done.split, []).extend(done.stems)
+            splits.setdefault(done.split or "train", []).extend(done.stems)
             yield done
     if "train" in splits and "val" in splits:
         for split in SPLITS:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sets import COLORS, Files, ids, jpeg, png
+from tiny_sets import COLORS, Files, ids, jpeg, png, write
 
 from segkit.data.archive import Archive, next_steps, pack
 from segkit.data.images import open_mask
-from segkit.data.readers import cvat
+from segkit.data.readers import cvat, open_reader
 from segkit.errors import DataError
 
 Export = Callable[..., Path]
@@ -72,6 +72,14 @@ def test_the_exports_own_lists_are_the_split_unless_a_share_is_given(
     assert Archive(own.path).splits == own.splits
     share = pack(cvat.read(export), tmp_path / "share.zip", val_share=0.5)
     assert [len(stems) for stems in share.splits.values()] == [2, 2]
+
+
+def test_an_image_in_no_split_is_for_training_beside_a_val(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {}
+    for name in ("train/a", "val/b", "c"):
+        files |= {f"images/{name}.jpg": jpeg(), f"masks/{name}.png": png(ids())}
+    packed = pack(open_reader(f"folder:{write(tmp_path / 'set', files)}"), tmp_path / "set.zip")
+    assert packed.splits == {"train": ["a", "c"], "val": ["b"]}
 
 
 def test_an_existing_archive_is_replaced_only_when_asked(

@@ -14,7 +14,7 @@ from tiny_sets import COLORS, ids, jpeg, png, write
 from segkit.data.archive import Archive
 from segkit.data.augmentation import Augmented, Blur, Color, Image, Mask, Objects, Rotate, Shift
 from segkit.data.augmentation_set import Recipe, augment, output_folder
-from segkit.data.readers import cvat
+from segkit.data.readers import cvat, open_reader
 from segkit.data.splits import source_of
 from segkit.errors import DataError
 
@@ -154,6 +154,18 @@ def as_archive(folder: Path, path: Path) -> Archive:
         name = {"RGB": "rgb", "MASK": "gt"}.get(entry.name, entry.name)
         (path / name).symlink_to(entry)
     return Archive(path)
+
+
+def test_an_image_in_no_split_is_listed_for_training_beside_a_val(tmp_path: Path) -> None:
+    names: dict[str, bytes | str] = {}
+    for name in ("train/a", "val/b", "c"):
+        names |= {f"images/{name}.jpg": jpeg(), f"masks/{name}.png": png(ids())}
+    reader = open_reader(f"folder:{write(tmp_path / 'set', names)}")
+    (tmp_path / "out").mkdir()
+    list(augment(reader, tmp_path / "out", replace(RECIPE, variants=1), objects_of=every_class))
+    listed = (tmp_path / "out" / "train.txt").read_text().split()
+    assert listed == ["a", "a.aug1", "c", "c.aug1"]
+    assert (tmp_path / "out" / "val.txt").read_text() == "b\n"
 
 
 def test_all_copies_of_an_image_go_to_its_split(export: Path, tmp_path: Path) -> None:
