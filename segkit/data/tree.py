@@ -6,12 +6,13 @@ import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from segkit.errors import DataError
 
-__all__ = ["Tree", "open_tree"]
+__all__ = ["Tree", "merge_trees", "open_tree"]
 
 _JUNK = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -37,6 +38,26 @@ def open_tree(path: Path) -> Tree:
     if not path.exists():
         raise DataError(f"'{path}' does not exist", expected="a folder or a zip file")
     return _Zip(path)
+
+
+def merge_trees(path: Path, trees: Iterable[Tree]) -> Tree:
+    """Several trees as one; of a name that occurs twice the first is read.
+
+    Args:
+        path: What messages call it.
+        trees: What it holds.
+    """
+    return _Merged(path, tuple(trees))
+
+
+class _Merged:
+    def __init__(self, path: Path, trees: tuple[Tree, ...]) -> None:
+        self.path = path
+        self._tree_of = {name: tree for tree in reversed(trees) for name in tree.names}
+        self.names = frozenset(self._tree_of)
+
+    def read(self, name: str) -> bytes:
+        return self._tree_of[name].read(name)
 
 
 class _Folder:

@@ -10,6 +10,7 @@ Label n becomes class id n - 1, label 0 is ignored.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -21,12 +22,14 @@ from segkit.data.readers.files import (
     by_stem,
     folder_before,
     pair,
+    same_name,
     split_of,
     text,
     unpaired,
     without_suffix,
 )
 from segkit.data.readers.masks import MaskRule, id_table, without_label
+from segkit.data.splits import leaks
 from segkit.data.tree import Tree, open_tree
 from segkit.errors import DataError
 from segkit.labels import IGNORE_ID, LabelMap
@@ -80,8 +83,10 @@ def _in_folders(tree: Tree) -> tuple[dict[str, Files], list[Finding]]:
 def _listed(tree: Tree, lists: list[str]) -> tuple[dict[str, Files], list[Finding]]:
     files: dict[str, Files] = {}
     findings: list[Finding] = []
+    stems: dict[str, list[str]] = {}
     for name in lists:
-        split = split_of(PurePosixPath(name).stem) or split_of(PurePosixPath(name).stem[:5])
+        words = re.split(r"[^a-z]+", PurePosixPath(name).stem.lower())
+        split = next(filter(None, map(split_of, words)), None)
         for number, line in enumerate(text(tree, name).splitlines(), start=1):
             if not line.strip():
                 continue
@@ -93,8 +98,11 @@ def _listed(tree: Tree, lists: list[str]) -> tuple[dict[str, Files], list[Findin
                 findings += unpaired(Kind.IMAGE_WITHOUT_MASK, [image])
             else:
                 stem = without_suffix(PurePosixPath(image).name, IMAGE_SUFFIXES)
-                files[stem] = Files(image_file, mask_file, split)
-    return files, findings
+                entry = files.setdefault(stem, Files(image_file, mask_file, split))
+                stems.setdefault(split or name, []).append(stem)
+                if entry.image != image_file:
+                    findings.append(same_name(entry.image, image_file))
+    return files, [*findings, *leaks(stems)]
 
 
 def _paths(line: str, where: str) -> tuple[str, str]:

@@ -1,10 +1,10 @@
-"""Reads Cityscapes, as downloaded (unpacked, or one zip of both folders) or as TFDS built it.
+"""Reads Cityscapes: as downloaded (a folder of its zips), unpacked, or as TFDS built it.
 
     leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
     gtFine/<split>/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png (or labelTrainIds)
 
-Ids become the 19 train ids, everything else is ignored (cityscapesScripts, helpers/labels.py). The
-masks of the test split are dummies, so it is left out.
+Ids become the 19 train ids, everything else is ignored (cityscapesScripts, helpers/labels.py). Only
+train and val are read: the masks of test are dummies, train_extra has coarse ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from segkit.data.reader import Finding, Reader
 from segkit.data.readers.files import FileReader, Files, pair, split_of
 from segkit.data.readers.masks import MaskRule, id_table, without_label
 from segkit.data.readers.records import Fields, RecordReader, built_version
-from segkit.data.tree import open_tree
+from segkit.data.tree import merge_trees, open_tree
 from segkit.errors import DataError
 from segkit.labels import IGNORE_ID, LabelMap
 
@@ -36,7 +36,8 @@ def read(path: Path, *, ignore: str | None = None) -> Reader:
     """Opens Cityscapes.
 
     Args:
-        path: What holds leftImg8bit/ and gtFine/, or a folder that TFDS built
+        path: What holds leftImg8bit/ and gtFine/, or leftImg8bit_trainvaltest.zip and
+            gtFine_trainvaltest.zip; or a folder that TFDS built
             (cityscapes/semantic_segmentation).
         ignore: Name of the class whose pixels become IGNORE_ID.
 
@@ -57,20 +58,24 @@ def read(path: Path, *, ignore: str | None = None) -> Reader:
         rule = MaskRule(kept, by_id)
         return RecordReader(version, kept, rule=rule, fields=fields, skip=("test",))
 
+    zips = sorted(path.glob("leftImg8bit*.zip")) + sorted(path.glob("gtFine*.zip"))
     tree = open_tree(path)
+    if zips and not any(map(_IMAGE.search, tree.names)):
+        tree = merge_trees(path, map(open_tree, zips))
     images = {(m[1], m[2]): name for name in tree.names if (m := _IMAGE.search(name))}
     masks = {(m[3], m[1], m[2]): name for name in tree.names if (m := _MASK.search(name))}
     kind = "labelIds" if any(key[0] == "labelIds" for key in masks) else "labelTrainIds"
-    splits = sorted({split for split, _ in images} - {"test"})
+    present = {split for split, _ in images}
+    splits = [split for split in ("train", "val") if split in present]
     if not splits or not masks:
         raise DataError(
-            f"'{path}' has no {'masks in gtFine/' if images else 'images in leftImg8bit/'}",
+            f"'{path}' has no {'masks in gtFine/' if splits else 'images in leftImg8bit/'}",
             expected="leftImg8bit/ and gtFine/, each with train/<city>/ and val/<city>/ in it",
-            next_step="unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one "
-            "folder, and give that",
+            next_step="put leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one "
+            "folder, or unpack them there, and give that",
         )
-    if any(split == "test" for split, _ in images):
-        log.info("%s: the test split is left out, its masks are dummies", path)
+    if present > set(splits):
+        log.info("%s: left out, for want of fine masks: %s", path, present - set(splits))
     files: dict[str, Files] = {}
     findings: list[Finding] = []
     for split in splits:

@@ -26,6 +26,7 @@ __all__ = [
     "folder_before",
     "load_pair",
     "pair",
+    "same_name",
     "split_of",
     "text",
     "unpaired",
@@ -199,13 +200,16 @@ def by_stem(
         if not name.startswith(folder) or stem == name[len(folder) :]:
             continue
         if stem in found:
-            problem = f"'{found[stem]}' and '{name}' have the same name but for the suffix"
-            findings.append(
-                Finding(Kind.SAME_NAME, name, problem, "rename one of them, or remove it")
-            )
+            findings.append(same_name(found[stem], name))
         else:
             found[stem] = name
     return found, findings
+
+
+def same_name(first: str, second: str) -> Finding:
+    """The finding for two files that would be one sample."""
+    problem = f"'{first}' and '{second}' have the same name but for the suffix or the folder"
+    return Finding(Kind.SAME_NAME, second, problem, "rename one of them, or remove it")
 
 
 def pair(

@@ -36,6 +36,14 @@ def read(path: Path, *, ignore: str | None = None) -> FileReader:
         LabelMapError: There is no such class.
     """
     tree = open_tree(path)
+    several = sorted(name for name in tree.names if name.endswith(f"/{_LISTS}train.txt"))
+    if len(several) > 1:
+        sets = [name.removesuffix(f"/{_LISTS}train.txt") for name in several]
+        raise DataError(
+            f"'{path}' holds {len(sets)} sets: {', '.join(sets)}",
+            expected="one of them",
+            next_step=f"give its folder: 'voc:{path / sets[-1]}'",
+        )
     root = folder_before(tree, _LISTS)
     lists = {
         split: text(tree, name).split()

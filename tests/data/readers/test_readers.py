@@ -350,6 +350,29 @@ def test_cityscapes_may_hold_train_ids(tmp_path: Path) -> None:
     assert np.array_equal(found["ulm/ulm_000000_000019"][1], values)
 
 
+def test_cityscapes_is_read_from_its_zips_as_downloaded(tmp_path: Path) -> None:
+    files = cityscapes("labelIds", flat(26))
+    for top in ("leftImg8bit", "gtFine"):
+        part = {name: data for name, data in files.items() if name.startswith(top)}
+        folder = write(tmp_path / top, part | {"README": "read me", "license.txt": "mine"})
+        shutil.make_archive(str(tmp_path / "zips" / f"{top}_trainvaltest"), "zip", folder)
+    found = loaded(open_reader(f"cityscapes:{tmp_path / 'zips'}"))
+    assert {stem: split for stem, (split, _) in found.items()} == {
+        "ulm/ulm_000000_000019": "train",
+        "bonn/bonn_000001_000019": "val",
+    }
+    assert (found["bonn/bonn_000001_000019"][1] == 13).all()
+    with pytest.raises(DataError, match=r"has no masks in gtFine/[^$]*into one folder"):
+        open_reader(f"cityscapes:{tmp_path / 'zips' / 'leftImg8bit_trainvaltest.zip'}")
+
+
+def test_cityscapes_images_with_coarse_masks_are_left_out(tmp_path: Path) -> None:
+    extra = "leftImg8bit/train_extra/jena/jena_000000_000019_leftImg8bit.png"
+    files = {**cityscapes("labelIds", flat(7)), extra: png(np.zeros((*SIZE, 3)))}
+    reader = open_reader(f"cityscapes:{write(tmp_path / 'set', files)}")
+    assert len(reader) == 2 and not reader.findings
+
+
 def test_a_cityscapes_class_can_be_ignored(tmp_path: Path) -> None:
     files = cityscapes("labelIds", png(np.array([7, 8, 33])[ids()]))
     reader = open_reader(f"cityscapes:{write(tmp_path / 'c', files)}", ignore="sidewalk")
@@ -454,6 +477,21 @@ def test_ade20k_follows_its_lists(tmp_path: Path) -> None:
     ]
 
 
+def test_an_image_in_two_lists_of_ade20k_is_found(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {}
+    for name in ("one/a", "two/a"):
+        files |= {f"images/{name}.jpg": jpeg(), f"annotations/{name}.png": flat(1)}
+    line = '{{"fpath_img": "images/{0}.jpg", "fpath_segm": "annotations/{0}.png"}}\n'
+    files |= {"my_train.odgt": line.format("one/a"), "my_val.odgt": line.format("one/a")}
+    leaking = open_reader(f"ade20k:{write(tmp_path / 'leak', files)}")
+    assert kinds(leaking) == [(Kind.LEAK, "a")]
+    files["my_val.odgt"] = ""
+    files["my_train.odgt"] = line.format("one/a") + line.format("two/a")
+    reader = open_reader(f"ade20k:{write(tmp_path / 'same', files)}")
+    assert kinds(reader) == [(Kind.SAME_NAME, "images/two/a.jpg")]
+    assert [sample.split for sample in reader] == ["train"]
+
+
 def test_a_malformed_list_of_ade20k_is_named(tmp_path: Path) -> None:
     files = ADE | {"training.odgt": "images/training/ADE_train_00000001.jpg\n"}
     with pytest.raises(DataError, match=r"training.odgt' of .*, line 1[^$]*fpath_segm"):
@@ -497,6 +535,16 @@ def test_voc_masks_are_palette_indices(voc: Callable[..., Path]) -> None:
         }
         assert np.array_equal(found["2007_000032"][1], np.array([0, 15, 255])[ids()])
         assert not reader.findings
+
+
+def test_two_years_of_voc_are_not_mixed_up(voc: Callable[..., Path]) -> None:
+    folder = voc()
+    year = next(path.parent for path in folder.rglob("JPEGImages"))
+    shutil.copytree(year, year.parent / "VOC2007")
+    above = year.parent.parent if year.parent.name == "VOCdevkit" else year.parent
+    with pytest.raises(DataError, match=r"holds 2 sets: .*VOC2007, .*[^$]*give its folder"):
+        open_reader(f"voc:{above}")
+    assert len(open_reader(f"voc:{year}"))
 
 
 def test_what_voc_lists_and_does_not_have_is_found(voc: Callable[..., Path]) -> None:
