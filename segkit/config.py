@@ -188,7 +188,9 @@ def _word(value: Any) -> str:
     import yaml
 
     if isinstance(value, dict):
-        return yaml.safe_dump(value, default_flow_style=True, width=math.inf).strip()
+        return yaml.safe_dump(
+            value, default_flow_style=True, sort_keys=False, width=math.inf
+        ).strip()
     return str(value)
 
 

@@ -178,6 +178,7 @@ def _train(options: Options) -> None:
         f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
         f"{network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
         f"{options.optimizer}, {_start(network, options.weights)}\n"
+        f"augmentation {', '.join(type(step).__name__ for step in augmentation) or 'none'}\n"
         f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
         f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
         flush=True,
