@@ -60,12 +60,13 @@ def parse_kind(data: str) -> tuple[str, Path]:
         problem = f"there is no kind of set '{kind}'"
     elif colon:
         problem = f"'{data}' names no path"
-    there = Path(data).expanduser()
-    seems = _looks_like(there) if there.exists() else None
+    there = path or data.removesuffix(":")
+    place = Path(there).expanduser()
+    seems = _looks_like(place) if place.exists() else None
     raise ConfigError(
         problem,
         expected=f"KIND:PATH with KIND one of {', '.join(READERS)}",
-        next_step=f"it looks like {seems}: '{seems}:{data}'" if seems else "",
+        next_step=f"it looks like {seems}: '{seems}:{there}'" if seems else "",
     )
 
 

@@ -51,10 +51,11 @@ def test_what_is_no_kind_and_path_is_explained(data: str, words: list[str]) -> N
     assert all(word in str(caught.value) for word in words)
 
 
-def test_a_bare_path_is_told_which_kind_it_looks_like(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["{}", "{}:", "foldr:{}"])
+def test_a_path_without_its_kind_is_told_which_it_looks_like(tmp_path: Path, data: str) -> None:
     folder = write(tmp_path / "set", {"images/a.jpg": jpeg(), "masks/a.png": png(ids())})
     with pytest.raises(ConfigError, match=rf"looks like folder: 'folder:{folder}'"):
-        open_reader(str(folder))
+        open_reader(data.format(folder))
 
 
 def test_a_set_of_another_kind_is_told_which(tmp_path: Path) -> None:
