@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from segkit.data.images import IMAGE_SUFFIXES, open_mask
 from segkit.data.parallel import in_order
@@ -93,17 +94,17 @@ def labels_of_masks(tree: Tree, names: list[str]) -> LabelMap:
     """
     used = np.zeros(256, bool)
 
-    def values(name: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    def occurs(name: str) -> npt.NDArray[np.bool_]:
         try:
             found = open_mask(tree.read(name), source=name).values
         except DataError:
-            return np.zeros(0, np.uint8)  # loading the sample will say what is wrong with it
+            return np.zeros(256, bool)  # loading the sample will say what is wrong with it
         if found.ndim == 3:
             found = found[..., 0] if (found == found[..., :1]).all() else found[:0]
-        return np.unique(found)
+        return np.bincount(found.ravel(), minlength=256) > 0
 
-    for ids in in_order(values, names):
-        used[ids] = True
+    for values in in_order(occurs, names):
+        used |= values
     if used[0] and not used[1:].any():
         raise DataError(
             f"the masks of '{tree.path}' hold nothing but 0, which is one class",
