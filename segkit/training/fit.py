@@ -17,7 +17,7 @@ from segkit.labels import LabelMap
 from segkit.models import heads_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
-from segkit.training.losses import Target, deeply_supervised, make_target
+from segkit.training.losses import CrossEntropy, Target, deeply_supervised, make_target
 
 __all__ = ["Plan", "fit", "make_train_step"]
 
@@ -154,12 +154,17 @@ def make_train_step(
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
     heads = heads_model(model)
 
-    # Compiled, a CPU computes it in one pass; on GPUs that is untested, and little is to be won.
-    @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))
+    # Compiled, a CPU computes it in one pass. Replicas cannot talk in compiled code, and on GPUs it
+    # is untested.
+    alone = strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU")
+
+    @tf.function(jit_compile=alone)
     def loss_and_slopes(logits: list[tf.Tensor], target: Target) -> tuple[tf.Tensor, Any]:
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            loss = deeply_supervised(logits, target, image_size=model.input_shape[1:3])
+            loss = deeply_supervised(
+                logits, target, image_size=model.input_shape[1:3], loss=CrossEntropy()
+            )
         return loss, tape.gradient(loss, logits)
 
     def on_replica(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
