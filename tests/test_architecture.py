@@ -19,6 +19,7 @@ ROWS = [
     "labels",
     "contract",
     "config",
+    "entries",
     "runs",
     "video",
     "engines",
