@@ -25,6 +25,7 @@ from segkit.evaluation.latency import cpu_name
 from segkit.models import NETWORKS, build_model
 from segkit.training.fit import make_train_step
 from segkit.training.losses import AUXILIARY_WEIGHT
+from segkit.training.objective import Objective
 from segkit.training.optimizers import make_optimizer
 from segkit.training.strategy import choose_precision
 from segkit.video.meters import percentiles
@@ -76,7 +77,9 @@ def main() -> int:
     mask = tf.constant(rng.integers(0, options.num_classes, shape), tf.uint8)
     steps: dict[str, Step] = {
         "keras": keras_step(model, optimizer),
-        "segkit": make_train_step(model, optimizer, tf.distribute.get_strategy()),
+        "segkit": make_train_step(
+            model, optimizer, tf.distribute.get_strategy(), objective=Objective()
+        ),
     }
 
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -54,6 +54,18 @@ class Options:
     """decoupled weight decay of sgd and adamw, without normalisation and biases"""
     use_weightDecay: bool = True
     """false turns weight decay off"""
+    loss: list[Any] = field(default_factory=lambda: ["cross_entropy"], metadata=AS_YAML)
+    """losses, added up: names, or 'name: {parameter: value}', as in docs/losses.md:
+    cross_entropy, focal, binary_cross_entropy, binary_focal, ohem, dice, lovasz"""
+    class_weights: str = "none"
+    """how much a pixel of each class counts: none (all alike), median (median frequency), enet
+    (1 / ln(1.02 + share)), or a YAML file of 'class name: weight'"""
+    boundary_weight: float = 1.0
+    """by how much more a pixel near a boundary of two classes counts"""
+    boundary_radius: int = 2
+    """how near that is, in pixels"""
+    auxiliary_weight: float = 0.4
+    """weight of the auxiliary head's loss, where the network has one"""
     mixed_precision: bool = True
     """float16 on a GPU, bfloat16 on a CPU that computes in it, else float32"""
     augmentation: list[Any] = field(default_factory=lambda: ["default"], metadata=AS_YAML)
@@ -88,6 +100,13 @@ class Options:
         for flag in ("batch_size", "epoch"):
             if getattr(self, flag) < 1:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected="1 or more")
+        for flag, least in (
+            ("boundary_weight", 0),
+            ("boundary_radius", 1),
+            ("auxiliary_weight", 0),
+        ):
+            if not getattr(self, flag) >= least:
+                raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected=f"{least} or more")
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}", expected="a number above 0")
         if self.saved_model and self.saved_model_path is None:
@@ -117,6 +136,7 @@ def _train(options: Options) -> None:
     from segkit.models import build_model, canonical_name, resolve_aspp_rates
     from segkit.runs import Run
     from segkit.training.fit import Plan, fit
+    from segkit.training.objective import Objective, make_loss
     from segkit.training.optimizers import make_optimizer
     from segkit.training.schedules import PolynomialWithWarmup
     from segkit.training.strategy import choose_precision, make_strategy
@@ -130,6 +150,13 @@ def _train(options: Options) -> None:
     )
     dataset = open_dataset(options.dataset_dir, options.dataset_name)
     _check_dataset(dataset, options)
+    objective = Objective(
+        loss=make_loss(options.loss),
+        class_weights=_class_weights(dataset, options.class_weights),
+        boundary_weight=options.boundary_weight,
+        boundary_radius=options.boundary_radius,
+        auxiliary_weight=options.auxiliary_weight,
+    )
     strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
     precision = choose_precision(mixed=options.mixed_precision)
     tf.keras.utils.set_random_seed(options.seed)
@@ -160,6 +187,7 @@ def _train(options: Options) -> None:
         global_batch_size=global_batch_size,
         precision=precision,
         strategy=strategy,
+        objective=objective,
     )
     schedule = PolynomialWithWarmup(
         peak,
@@ -213,6 +241,23 @@ def _train(options: Options) -> None:
         f"out), in {run_folder.best}\n"
         f"export it: python train.py --saved_model --saved_model_path {run_folder.path}"
     )
+
+
+def _class_weights(dataset: FullSemantic, choice: str) -> tuple[float, ...] | None:
+    from segkit.training import class_weights as weights
+
+    if choice == "none":
+        return None
+    if choice in ("median", "enet"):
+        masks = (example["mask"].numpy() for example in dataset.examples("train"))
+        counts = weights.count_classes(masks, dataset.labels.num_classes)
+        rule = weights.enet_weights if choice == "enet" else weights.median_frequency_weights
+        found = rule(counts)
+    else:
+        found = weights.read_weights(Path(choice), dataset.labels)
+    pairs = zip(dataset.labels.names, found, strict=True)
+    print("class weights: " + ", ".join(f"{name} {weight:.3g}" for name, weight in pairs))
+    return tuple(found.tolist())
 
 
 def _start(network: str, weights: str) -> str:

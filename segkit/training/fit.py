@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -17,7 +17,8 @@ from segkit.labels import LabelMap
 from segkit.models import heads_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
-from segkit.training.losses import CrossEntropy, Target, deeply_supervised, make_target
+from segkit.training.losses import Target
+from segkit.training.objective import Objective
 
 __all__ = ["Plan", "fit", "make_train_step"]
 
@@ -36,6 +37,7 @@ class Plan:
         global_batch_size: Images a step, over all replicas.
         precision: Name of Keras's policy, already set.
         strategy: The devices.
+        objective: What is minimised.
     """
 
     network: str
@@ -47,6 +49,7 @@ class Plan:
     global_batch_size: int
     precision: str
     strategy: tf.distribute.Strategy
+    objective: Objective = field(default_factory=Objective)
 
 
 def fit(
@@ -84,7 +87,7 @@ def fit(
         if plan.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
         optimizer.build(model.trainable_variables)
-    train_step = make_train_step(model, optimizer, strategy)
+    train_step = make_train_step(model, optimizer, strategy, objective=plan.objective)
     confusion_step = make_confusion_step(model, num_classes, strategy)
 
     # === Input ===
@@ -143,6 +146,8 @@ def make_train_step(
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
     strategy: tf.distribute.Strategy,
+    *,
+    objective: Objective,
 ) -> Callable[[Any], tf.Tensor]:
     """A graph that takes a distributed batch, updates the weights and gives the loss.
 
@@ -150,6 +155,7 @@ def make_train_step(
         model: Of `build_model`, so that its logits are known before their last resize.
         optimizer: Built; a LossScaleOptimizer for float16.
         strategy: Runs the step on its replicas.
+        objective: What is minimised.
     """
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
     heads = heads_model(model)
@@ -162,15 +168,13 @@ def make_train_step(
     def loss_and_slopes(logits: list[tf.Tensor], target: Target) -> tuple[tf.Tensor, Any]:
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            loss = deeply_supervised(
-                logits, target, image_size=model.input_shape[1:3], loss=CrossEntropy()
-            )
+            loss = objective(logits, target, image_size=model.input_shape[1:3])
         return loss, tape.gradient(loss, logits)
 
     def on_replica(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = tf.nest.flatten(heads(image, training=True))
-        loss, slopes = loss_and_slopes(logits, make_target(mask))
+        loss, slopes = loss_and_slopes(logits, objective.target(mask))
         if scaled:
             slopes = [optimizer.get_scaled_loss(slope) for slope in slopes]
         gradients = tape.gradient(logits, model.trainable_variables, output_gradients=slopes)
