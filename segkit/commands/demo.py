@@ -44,7 +44,7 @@ class Options:
     """your own clip, instead of a generated drive"""
     image_size: tuple[int, int] = (240, 320)
     """height and width that the network sees"""
-    epoch: int = 10
+    epoch: int = 13
     """epochs of training"""
     batch_size: int = 8
     """images a step"""
@@ -148,7 +148,7 @@ def _train_and_export(options: Options, folder: _Folder, data: Path) -> None:
         *("--dataset_dir", folder.tfds, "--checkpoint_dir", folder.checkpoints),
         *("--model_name", "demo", "--image_size", height, width),
         *("--epoch", options.epoch, "--batch_size", options.batch_size, "--lr", options.lr),
-        # Milder than the published range, which pays over hundreds of epochs, not over ten.
+        # Milder than the published range, which pays over hundreds of epochs, not over a dozen.
         *("--min_scale", 0.75, "--max_scale", 1.5, "--seed", options.seed),
     )
     checkpoint = folder.checkpoints / "demo" / "run_1"
