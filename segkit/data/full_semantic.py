@@ -64,6 +64,14 @@ class FullSemantic:
         """Number of examples in a split."""
         return int(self._builder.info.splits[self._known(split)].num_examples)
 
+    def files(self, split: str) -> list[Path]:
+        """The files that hold a split."""
+        return [Path(path) for path in self._builder.info.splits[self._known(split)].filepaths]
+
+    def num_bytes(self, split: str) -> int:
+        """What the encoded examples of a split take."""
+        return int(self._builder.info.splits[self._known(split)].num_bytes)
+
     def examples(self, split: str) -> tf.data.Dataset:
         """The examples of a split, one pass, always in the same order.
 
@@ -73,8 +81,41 @@ class FullSemantic:
         Raises:
             DataError: There is no such split.
         """
-        stored = self._builder.as_dataset(split=self._known(split), shuffle_files=False)
-        return stored.map(_example, num_parallel_calls=tf.data.AUTOTUNE)
+        return self.encoded(split).map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def encoded(
+        self, split: str, *, part: tuple[int, int] | None = None, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """As `examples`, but image files that `decode` takes.
+
+        Args:
+            split: Name of the split.
+            part: First example and the one after the last; None: all of them.
+            seed: Goes through the files of the split in another order in each pass. None: always
+                the same order.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        name = self._known(split) + (f"[{part[0]}:{part[1]}]" if part else "")
+        # TFDS would keep small sets decoded, asked or not: segkit.data.cache says what is kept.
+        config = tfds.ReadConfig(
+            try_autocache=False,
+            skip_prefetch=True,
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=True,
+        )
+        as_stored = {"rgb": tfds.decode.SkipDecoding(), "gt": tfds.decode.SkipDecoding()}
+        return self._builder.as_dataset(
+            split=name, decoders=as_stored, read_config=config, shuffle_files=seed is not None
+        )
+
+    def decode(self, stored: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """An example of `encoded` as `examples` has it."""
+        image, mask = (
+            self._builder.info.features[key].decode_example(stored[key]) for key in ("rgb", "gt")
+        )
+        return {"image": image, "mask": mask[..., 0], "stem": stored["stem"]}
 
     @cached_property
     def _builder(self) -> Any:
@@ -158,10 +199,6 @@ def split_generators(builder: Any, manual_dir: Path) -> dict[str, Iterator[Any]]
 def _generate(archive: Archive, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for stem, image, mask in archive.entries(split):
         yield stem, {"rgb": image, "gt": mask, "stem": stem}
-
-
-def _example(stored: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {"image": stored["rgb"], "mask": stored["gt"][..., 0], "stem": stored["stem"]}
 
 
 def _versions(folder: Path) -> list[Path]:
