@@ -77,6 +77,13 @@ class Options:
     image_size; 0.5 by default"""
     max_scale: float | None = None
     """largest scale of crops, unless the augmentation says so itself; 2 by default"""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """where decoded images are kept; auto: in memory if they take no more than half of what is
+    free, else on disk if it is so there, else nowhere"""
+    cache_dir: Path | None = None
+    """folder of caches on disk; by default cache, beside the versions of the data set"""
+    deterministic: bool = True
+    """false lets an image that is ready overtake one that is not; the seed then repeats nothing"""
     gpu_num: int = 0
     """the GPU to train on"""
     multi_gpu: bool = False
@@ -131,6 +138,7 @@ def _train(options: Options) -> None:
     import tensorflow as tf
 
     from segkit.data import pipeline
+    from segkit.data.cache import open_examples
     from segkit.data.full_semantic import open_dataset
     from segkit.data.recipe import make_augmentation
     from segkit.models import build_model, canonical_name, resolve_aspp_rates
@@ -171,6 +179,13 @@ def _train(options: Options) -> None:
             weights=options.weights,
             aspp_rates=aspp_rates,
         )
+    train, val = open_examples(
+        dataset,
+        ("train", "val"),
+        cache=options.cache,
+        cache_dir=options.cache_dir,
+        report=lambda line: print(line, flush=True),
+    )
 
     # === Plan ===
     replicas = strategy.num_replicas_in_sync
@@ -222,14 +237,15 @@ def _train(options: Options) -> None:
             weight_decay=options.weight_decay if options.use_weightDecay else 0.0,
         ),
         train_batches=pipeline.train_batches(
-            dataset.examples("train"),
+            train,
             image_size=options.image_size,
             batch_size=global_batch_size,
             augmentation=augmentation,
             seed=options.seed,
+            deterministic=options.deterministic,
         ),
         val_batches=pipeline.val_batches(
-            dataset.examples("val"), image_size=options.image_size, batch_size=global_batch_size
+            val.in_order(), image_size=options.image_size, batch_size=global_batch_size
         ),
         run=run_folder,
         report=lambda line: print(line, flush=True),

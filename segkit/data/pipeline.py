@@ -2,53 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
 from segkit.data.transforms import Example, Resize, Transform
 
-__all__ = ["original_size_batches", "train_batches", "val_batches"]
+__all__ = ["Examples", "original_size_batches", "train_batches", "val_batches"]
 
-# What the shuffle buffer may hold, decoded. A set that fits is decoded once and kept.
-SHUFFLE_BYTES = 1 << 30
+
+def _as_stored(stored: Mapping[str, tf.Tensor]) -> Example:
+    return dict(stored)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a split, or a worker's share of them; segkit.data.cache opens them.
+
+    Args:
+        stored: What stands for them, light enough that a pass of it fits in memory: image files,
+            images that are decoded and kept, names of files. Of known number, in a fixed order.
+        load: From one of `stored` to a dict of `image` uint8 (H, W, 3) and `mask` uint8 (H, W).
+        shard: Number of this worker, from 0, and of all workers.
+        shuffled: Makes `stored` again and again in orders that follow from a seed. None: each time
+            in any of all possible orders.
+    """
+
+    stored: tf.data.Dataset
+    load: Callable[[Any], Example] = _as_stored
+    shard: tuple[int, int] = (0, 1)
+    shuffled: Callable[[int], tf.data.Dataset] | None = None
+
+    def in_order(self) -> tf.data.Dataset:
+        """Each once, in the fixed order."""
+        return self.stored.map(self.load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def train_batches(
-    examples: tf.data.Dataset,
+    examples: Examples,
     *,
     image_size: tuple[int, int],
     batch_size: int,
     augmentation: Sequence[Transform],
     seed: int,
+    deterministic: bool = True,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches; the same seed gives the same batches.
 
+    Every shard is endless, so workers that take the same number of steps never wait for another.
+
     Args:
-        examples: Dicts of `image` uint8 (H, W, 3) and `mask` uint8 (H, W), in a fixed order.
+        examples: What to train on.
         image_size: Height and width of the batches, pixels.
-        batch_size: Examples a batch, of all replicas together.
+        batch_size: Examples a batch, of all replicas of this worker together.
         augmentation: Transforms to apply in turn, see segkit.data.recipe. What
             does not end at `image_size` is resized to it.
         seed: Of order and augmentation.
+        deterministic: False lets an example that is ready early overtake the one before it.
 
     Returns:
         Pairs of image float32 (B, h, w, 3) RGB 0..255 and mask uint8 (B, h, w), 255 ignored.
     """
     finish = Resize(image_size)
+    index, count = examples.shard
 
-    def augment(index: tf.Tensor, example: Example) -> tuple[tf.Tensor, tf.Tensor]:
-        drawn = _floating(example) | {"seed": tf.stack([tf.cast(seed, tf.int64), index])}
+    def augment(number: tf.Tensor, stored: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        # Numbered over all shards, so that no two draw alike.
+        number = number * count + index
+        drawn = _floating(examples.load(stored))
+        drawn["seed"] = tf.stack([tf.cast(seed, tf.int64), number])
         for transform in augmentation:
             drawn = transform(drawn)
         return _pair(finish(drawn))
 
+    options = tf.data.Options()
+    options.deterministic = deterministic
+    # What is shared out by `shard` must not be shared out again; by files, as by default, never.
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.OFF if count > 1 else policy.DATA
     return (
         _shuffled(examples, seed)
         .enumerate()
-        .map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )
 
 
@@ -101,22 +141,14 @@ def original_size_batches(
     )
 
 
-def _shuffled(examples: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-    """The examples again and again, each time in another order, within SHUFFLE_BYTES."""
-    examples = examples.map(
-        lambda example: {"image": example["image"], "mask": example["mask"]},
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    count = int(examples.cardinality())
+def _shuffled(examples: Examples, seed: int) -> tf.data.Dataset:
+    """What stands for the examples, endless, each pass in another order."""
+    if examples.shuffled is not None:
+        return examples.shuffled(seed)
+    count = int(examples.stored.cardinality())
     if count == 0:
         raise ValueError("there are no examples to train on")
-    first = next(iter(examples.take(1)))
-    size = sum(int(tf.size(value)) for value in first.values())
-    room = max(1, SHUFFLE_BYTES // size)
-    if 0 < count <= room:
-        # The buffer would hold them all anyway: keep them, and decode each once, not every epoch.
-        return examples.cache().shuffle(count, seed=seed).repeat()
-    return examples.shuffle(room, seed=seed).repeat()
+    return examples.stored.shuffle(count, seed=seed).repeat()
 
 
 def _floating(example: Example) -> Example:

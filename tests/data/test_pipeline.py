@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segkit.data import pipeline
-from segkit.data.pipeline import train_batches, val_batches
+from segkit.data.pipeline import Examples, train_batches, val_batches
 from segkit.data.recipe import make_augmentation
 
 SIZE = (16, 24)
@@ -34,7 +33,7 @@ def examples(count: int = 10) -> tf.data.Dataset:
 
 def take(count: int, *, seed: int = 1, augmentation: tuple = ()) -> list:
     batches = train_batches(
-        examples(), image_size=SIZE, batch_size=4, augmentation=augmentation, seed=seed
+        Examples(examples()), image_size=SIZE, batch_size=4, augmentation=augmentation, seed=seed
     )
     return [(image.numpy(), mask.numpy()) for image, mask in batches.take(count)]
 
@@ -53,9 +52,7 @@ def test_every_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
 
 
-@pytest.mark.parametrize("room", [1 << 30, 4 * 20 * 40 * 4])
-def test_the_same_seed_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr(pipeline, "SHUFFLE_BYTES", room)
+def test_the_same_seed_gives_the_same_batches() -> None:
     augmentation = make_augmentation(["default"], SIZE)
     first, second = (take(6, augmentation=augmentation) for _ in range(2))
     for left, right in zip(first, second, strict=True):
@@ -82,4 +79,4 @@ def test_val_batches_have_every_example_once_in_order() -> None:
 
 def test_no_examples_are_an_error() -> None:
     with pytest.raises(ValueError, match="no examples"):
-        train_batches(examples(0), image_size=SIZE, batch_size=1, augmentation=(), seed=0)
+        train_batches(Examples(examples(0)), image_size=SIZE, batch_size=1, augmentation=(), seed=0)

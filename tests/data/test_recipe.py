@@ -10,7 +10,7 @@ import yaml
 
 from segkit.data.crops import ClassBalancedCrop, RandomScaleCrop
 from segkit.data.photometric import Cutout, JpegQuality, PhotometricDistortion
-from segkit.data.pipeline import train_batches
+from segkit.data.pipeline import Examples, train_batches
 from segkit.data.recipe import TRANSFORMS, make_augmentation
 from segkit.data.transforms import RandomFlip, RandomRotation, Resize
 from segkit.errors import ConfigError
@@ -154,7 +154,7 @@ def first_batches(seed: int) -> list[bytes]:
         }
     )
     batches = train_batches(
-        examples,
+        Examples(examples),
         image_size=SIZE,
         batch_size=4,
         augmentation=make_augmentation(TRANSFORMS, SIZE),

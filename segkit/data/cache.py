@@ -1,0 +1,181 @@
+"""Opens the examples of a data set for training; decodes them once where there is room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import tensorflow as tf
+
+from segkit.data.disk_cache import DiskCache, digest
+from segkit.data.full_semantic import FullSemantic
+from segkit.data.pipeline import Examples
+from segkit.data.room import free_disk, free_memory
+from segkit.data.transforms import Example
+from segkit.errors import ConfigError, DataError
+
+__all__ = ["Kind", "open_examples"]
+
+Kind = Literal["auto", "memory", "disk", "none"]
+
+# What is not taken of its own accord: the other half is for training and for everybody else.
+_SHARE = 0.5
+# Up to so many bytes of image files are kept in memory and shuffled as a whole.
+_SHUFFLE_BYTES = 1 << 30
+# So many examples tell how large the others are: TFDS stores them in random order.
+_MEASURED = 32
+
+
+def open_examples(
+    dataset: FullSemantic,
+    splits: Sequence[str],
+    *,
+    cache: Kind = "auto",
+    cache_dir: Path | None = None,
+    shard: tuple[int, int] = (0, 1),
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Examples]:
+    """The examples of splits, or a worker's share of each.
+
+    They come in the same order with every kind of cache, but with "none" if a split has more than
+    1 GiB of image files.
+
+    Args:
+        dataset: The data set.
+        splits: Names of its splits.
+        cache: Where decoded images are kept; "auto": in memory if they take no more than half of
+            what is free, else on disk if it is so there, else nowhere.
+        cache_dir: Where caches on disk are. None: `cache`, beside the versions of the data set.
+        shard: Number of this worker, from 0, and of all workers.
+        report: Takes the line that says where they are kept, and why.
+
+    Raises:
+        ConfigError: There is no room where they should be kept, or no leave to write.
+        DataError: There is no such split, or fewer examples than workers.
+    """
+    parts = [_Part(dataset, split, shard) for split in splits]
+    data_path = dataset.path.absolute()
+    folder = (cache_dir or data_path.parent / "cache").expanduser().absolute()
+    folder /= f"{data_path.parent.name}-{data_path.name}-{digest([], data_path)}"
+    on_disk = [part.disk_cache(folder) for part in parts]
+
+    chosen, reason = cache, "as asked"
+    if cache != "none":
+        size = sum(part.decoded_bytes for part in parts)
+        written = all(kept.path.is_dir() for kept in on_disk)
+        chosen, reason = _choose(cache, size, folder, written=written)
+    report(f"cache: {chosen}, {reason}")
+    if chosen == "memory":
+        return [part.kept_in_memory() for part in parts]
+    if chosen == "disk":
+        try:
+            for part, kept in zip(parts, on_disk, strict=True):
+                kept.fill(part.decoded)
+            return [Examples(kept.numbers(), kept.load, shard) for kept in on_disk]
+        except OSError as err:
+            problem = f"'{folder}' cannot be written: {err.strerror}"
+            if cache == "disk":
+                raise ConfigError(
+                    f"--cache disk: {problem}",
+                    expected="a folder to write to, on a disk with room",
+                    next_step="name one with --cache_dir, or leave --cache out",
+                ) from err
+            report(f"cache: none, {problem}")
+    return [part.not_kept() for part in parts]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The examples of a split that one worker reads."""
+
+    dataset: FullSemantic
+    split: str
+    shard: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        total = self.dataset.num_examples(self.split)
+        if total < self.shard[1]:
+            raise DataError(
+                f"{total} {self.split} images cannot be shared by {self.shard[1]} workers",
+                expected=f"{self.shard[1]} images or more, or fewer workers",
+            )
+
+    @cached_property
+    def bounds(self) -> tuple[int, int]:
+        """The first example and the one after the last."""
+        index, count = self.shard
+        total = self.dataset.num_examples(self.split)
+        return index * total // count, (index + 1) * total // count
+
+    def encoded(self, seed: int | None = None) -> tf.data.Dataset:
+        return self.dataset.encoded(self.split, part=self.bounds, seed=seed)
+
+    def decode(self, stored: Example) -> Example:
+        example = self.dataset.decode(stored)
+        return {"image": example["image"], "mask": example["mask"]}
+
+    def decoded(self) -> tf.data.Dataset:
+        return self.encoded().map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+    @cached_property
+    def decoded_bytes(self) -> int:
+        """About what they take in memory, or on disk."""
+        measured = [
+            example["mask"].size for example in self.decoded().take(_MEASURED).as_numpy_iterator()
+        ]
+        first, end = self.bounds
+        return 4 * sum(measured) * (end - first) // len(measured)
+
+    def kept_in_memory(self) -> Examples:
+        return Examples(self.decoded().cache(), shard=self.shard)
+
+    def not_kept(self) -> Examples:
+        """Image files, decoded whenever they are used."""
+        stored_bytes = self.dataset.num_bytes(self.split)
+        total = self.dataset.num_examples(self.split)
+        first, end = self.bounds
+        if stored_bytes * (end - first) <= _SHUFFLE_BYTES * total:
+            return Examples(self.encoded().cache(), self.decode, self.shard)
+        room = max(1, _SHUFFLE_BYTES * total // stored_bytes)
+
+        def shuffled(seed: int) -> tf.data.Dataset:
+            return self.encoded(seed).shuffle(room, seed=seed).repeat()
+
+        return Examples(self.encoded(), self.decode, self.shard, shuffled)
+
+    def disk_cache(self, folder: Path) -> DiskCache:
+        index, count = self.shard
+        name = self.split if count == 1 else f"{self.split}.{index + 1}of{count}"
+        return DiskCache(folder, name, digest(self.dataset.files(self.split)))
+
+
+def _choose(cache: Kind, size: int, folder: Path, *, written: bool) -> tuple[Kind, str]:
+    """The kind, and why; `written`: on disk they are already."""
+    free = {"memory": free_memory(), "disk": free_disk(folder)}
+    kinds: tuple[Kind, ...] = ("memory", "disk") if cache == "auto" else (cache,)
+    share = _SHARE if cache == "auto" else 1.0
+    for kind in kinds:
+        if kind == "disk" and written:
+            return kind, f"found in '{folder}'"
+        if size <= share * free[kind]:
+            place = f", in '{folder}'" if kind == "disk" else ""
+            return kind, f"{_gib(size)} of {_gib(free[kind])} GiB free{place}"
+    if cache != "auto":
+        raise ConfigError(
+            f"--cache {cache}: the decoded images take {_gib(size)} GiB",
+            expected=f"no more than what is free, {_gib(free[cache])} GiB",
+            next_step="leave --cache out: it then chooses what fits",
+        )
+    return "none", (
+        f"the decoded images take {_gib(size)} GiB, more than half of what is free in memory "
+        f"({_gib(free['memory'])}) and on disk ({_gib(free['disk'])})"
+    )
+
+
+def _gib(size: int) -> str:
+    """Three digits, as people read them."""
+    value = size / 2**30
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
