@@ -65,7 +65,7 @@ def open_examples(
     chosen, reason = cache, "as asked"
     if cache != "none":
         size = sum(part.decoded_bytes for part in parts)
-        written = all(kept.path.is_dir() for kept in on_disk)
+        written = all(kept.is_complete for kept in on_disk)
         chosen, reason = _choose(cache, size, folder, written=written)
     report(f"cache: {chosen}, {reason}")
     if chosen == "memory":

@@ -41,8 +41,13 @@ class DiskCache:
 
     @property
     def path(self) -> Path:
-        """The folder of the examples; if it is there, it is complete."""
+        """The folder of the examples."""
         return self.folder / f"{self.name}-{self.state}"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can be read: its folder gets its name when it has been written."""
+        return os.path.isdir(self.path)
 
     def fill(self, make_examples: Callable[[], tf.data.Dataset]) -> None:
         """Writes the examples, unless they are there; removes those of other states.
@@ -55,11 +60,11 @@ class DiskCache:
         Raises:
             OSError: It cannot be written, or the disk is full. Nothing is left then.
         """
-        if self.path.is_dir():
+        if self.is_complete:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / "lock"):
-            if self.path.is_dir():
+            if self.is_complete:
                 return
             for outdated in self.folder.glob(f"{self.name}-*"):
                 shutil.rmtree(outdated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,8 @@ def free_memory(root: Path = Path("/")) -> int:
 
 def free_disk(folder: Path) -> int:
     """Bytes free where a folder is, or would be made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     return shutil.disk_usage(there).free
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import functools
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,19 +7,17 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tiny_sets import ids, jpeg, png
+from tiny_tfds import BUILDER, REPOSITORY, build
 
 from segkit.data.archive import ARCHIVE_NAME, Archive
 from segkit.data.full_semantic import open_dataset
 from segkit.data.readers import open_reader
 from segkit.errors import DataError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-BUILDER = REPOSITORY / "datasets" / "full_semantic" / "full_semantic_dataset_builder.py"
 LABEL_MAP = "road:1,1,1::\nbackground:0,0,0::\ncar:2,2,2::\n"
 FILES: dict[str, bytes | str] = {
     "labelmap.txt": LABEL_MAP,
@@ -38,24 +34,6 @@ def archive_in(folder: Path, files: dict[str, bytes | str] = FILES) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return folder
-
-
-@functools.cache
-def builder_class() -> Any:
-    # As TFDS itself does: the data set is called like the folder that the module stands in.
-    spec = importlib.util.spec_from_file_location(f"{BUILDER.parent.name}.{BUILDER.stem}", BUILDER)
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.Builder
-
-
-def build(manual_dir: Path, data_dir: Path) -> None:
-    import tensorflow_datasets as tfds
-
-    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-    builder_class()(data_dir=str(data_dir)).download_and_prepare(download_config=config)
 
 
 @pytest.fixture(scope="module")
