@@ -15,9 +15,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from segkit.errors import ConfigError, SegkitError
 
@@ -26,6 +26,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
     "EXIT_USER_ERROR",
+    "POSITIONAL",
     "Command",
     "execute",
     "to_yaml",
@@ -48,6 +49,9 @@ def _read_word(word: str) -> Any:
 # Metadata of a list field of Options whose words are YAML: `--flag word 'word: {key: value}'` on
 # the command line, a list of the same in a configuration.
 AS_YAML = {"custom_args": {"type": _read_word}}
+
+# Metadata of a field of Options that is given without a flag: `segkit check-data KIND:PATH`.
+POSITIONAL = {"positional": True}
 
 OptionsT = TypeVar("OptionsT")
 
@@ -100,7 +104,12 @@ def to_yaml(options: Any) -> str:
 def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     from simple_parsing import ArgumentParser
 
-    parser = ArgumentParser(
+    class Parser(ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            super().error(message.replace("options.", ""))  # simple-parsing's own name for them
+            raise AssertionError
+
+    parser = Parser(
         prog=prog,
         description=(command.__doc__ or "").split("\n\n")[0],
         allow_abbrev=False,
@@ -114,7 +123,7 @@ def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     argv = list(argv)
     path = _config_path(argv)
     if path is not None:
-        argv = _flags_from_yaml(path, {option.name for option in fields(command.Options)}) + argv
+        argv = _flags_from_yaml(path, fields(command.Options)) + argv
     return parser.parse_args(argv).options
 
 
@@ -135,6 +144,11 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         name = action.dest.rsplit(".", 1)[-1].upper()
         return f"{name} ..." if isinstance(action.default, list) else name
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.option_strings:
+            return super()._format_action_invocation(action)
+        return self._format_args(action, "")  # not simple-parsing's "options.name"
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         unset = action.default is None or action.default in ("", [])
         if unset or not isinstance(action.default, list):
@@ -148,10 +162,12 @@ def _config_path(argv: Sequence[str]) -> Path | None:
     return cast("Path | None", peek.parse_known_args(argv)[0].config_path)
 
 
-def _flags_from_yaml(path: Path, known: set[str]) -> list[str]:
+def _flags_from_yaml(path: Path, options: Sequence[Field[Any]]) -> list[str]:
     """Turns a YAML mapping into flags, so that argparse checks its values as it checks flags."""
     import yaml
 
+    known = {option.name for option in options}
+    bare = {option.name for option in options if option.metadata.get("positional")}
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as err:
@@ -178,7 +194,8 @@ def _flags_from_yaml(path: Path, known: set[str]) -> list[str]:
             )
         if value is None:
             continue
-        flags.append(f"--{key}")
+        if key not in bare:
+            flags.append(f"--{key}")
         flags += [_word(item) for item in (value if isinstance(value, list) else [value])]
     return flags
 

@@ -25,6 +25,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE_SIZE = (64, 96)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where commands keep what they can make again; never that of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SEGKIT_CACHE_DIR"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of real data beside the repository."""

@@ -7,6 +7,7 @@ __all__ = ["COMMANDS"]
 # Command -> its line in `python -m segkit --help`. The module has the command's name, with _ for -.
 COMMANDS = {
     "prepare": "pack a labelled set into full_semantic.zip",
+    "check-data": "say all that is wrong with a labelled set, before it is trained on",
     "train": "train a network, or export a checkpoint (--saved_model)",
     "eval": "measure a checkpoint on the val split",
     "export": "publish a checkpoint as the next version of a served model",

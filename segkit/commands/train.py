@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segkit.commands import export
+from segkit.commands import check_data, export
 from segkit.config import AS_YAML
 from segkit.errors import ConfigError
 
@@ -36,6 +36,8 @@ class Options:
     """where `tfds build` wrote the data set; TFDS's own folder by default"""
     dataset_name: str = "full_semantic"
     """name of the data set"""
+    check_data: bool = True
+    """look for faults of the data set before training, once for each state of it"""
     num_classes: int | None = None
     """number of classes, with the background; must be the data set's, which is the default"""
     image_size: tuple[int, int] = (480, 640)
@@ -158,6 +160,8 @@ def _train(options: Options) -> None:
     )
     dataset = open_dataset(options.dataset_dir, options.dataset_name)
     _check_dataset(dataset, options)
+    if options.check_data:
+        check_data.check_before_training(dataset)
     objective = Objective(
         loss=make_loss(options.loss),
         class_weights=_class_weights(dataset, options.class_weights),

@@ -37,6 +37,12 @@ class Kind(StrEnum):
     BINARY = "mask of nothing but 0 and 255"
     PALETTE_AS_COLORS = "mask of a palette's colours instead of its indices"
     LEAK = "image in two splits"
+    SAME_PICTURE_IN_SPLITS = "one picture in two splits"
+    SAME_PICTURE = "one picture twice"
+    CLASS_MISSING_IN_TRAIN = "class of val that train does not have"
+    CLASS_NEVER_SEEN = "class that no mask has"
+    NOTHING_LABELLED = "mask of which every pixel is ignored"
+    EMPTY_SPLIT = "split without images"
 
 
 class Finding(NamedTuple):
