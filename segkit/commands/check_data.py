@@ -110,8 +110,9 @@ def check_before_training(dataset: FullSemantic) -> None:
     start = time.perf_counter()
     with _progress(sum(map(dataset.num_examples, dataset.splits)), "auto") as on_sample:
         report = check(read_built(dataset.path), on_sample=on_sample)
+    # Warnings alone do not need the table too.
     if report.findings:
-        print(render(report), flush=True)
+        print(render(report) if report.errors else "\n".join(_finding_lines(report)).strip())
     if report.errors:
         raise DataError(
             f"the data set '{dataset.path}' has {len(report.errors):,} errors, see above",
