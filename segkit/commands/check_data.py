@@ -14,22 +14,21 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from segkit import __version__
 from segkit.config import POSITIONAL
 from segkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from segkit.data.checks import Report
     from segkit.data.full_semantic import FullSemantic
-    from segkit.data.reader import Finding
+    from segkit.data.reader import Reader
 
-__all__ = ["Options", "check_before_training", "render", "run"]
+__all__ = ["Options", "check_before_training", "run"]
 
-SHOWN = 10
 PLAIN_SECONDS = 5.0
 
 
@@ -44,13 +43,13 @@ class Options:
     background_label: str | None = None
     """of a CVAT export: name of the label that becomes class 0"""
     sheet: Path | None = Path("data_check.png")
-    """PNG of random samples with their masks drawn; replaced if it exists"""
+    """PNG of random samples with their masks drawn; an earlier one is replaced"""
     samples: int = 16
     """how many samples the sheet shows; 0 draws none"""
     seed: int = 0
     """another seed shows other samples"""
     json: Path | None = None
-    """write the whole report to this file; replaced if it exists"""
+    """write the whole report to this file; an earlier one is replaced"""
     workers: int | None = None
     """threads; one a core by default"""
     progress: Literal["auto", "none", "plain"] = "auto"
@@ -69,6 +68,12 @@ def run(options: Options) -> None:
     from segkit.data.readers import open_reader
 
     start = time.perf_counter()
+    for flag, path in (
+        ("sheet", options.sheet if options.samples else None),
+        ("json", options.json),
+    ):
+        if path is not None:
+            _refuse_others(path, flag)
     print(f"reading {options.data}", flush=True)
     reader = open_reader(
         options.data, ignore=options.ignore_label, background=options.background_label
@@ -76,20 +81,20 @@ def run(options: Options) -> None:
     print(f"{len(reader):,} images, {reader.labels.num_classes} classes", flush=True)
     with _progress(len(reader), options.progress) as on_sample:
         report = check(reader, workers=options.workers, on_sample=on_sample)
-    print(render(report), flush=True)
+    print(report.tables(), flush=True)
+    if report.findings:
+        print(f"\n{report.faults()}\n", flush=True)
     if options.json is not None:
-        _write(options.json, _document(report).encode())
+        _write(options.json, report.json().encode())
     if options.sheet is not None and options.samples:
-        _draw(reader, options)
+        _draw(reader, options.sheet, options)
     seconds = time.perf_counter() - start
-    warnings = f"{len(report.warnings):,} warnings" if report.warnings else "no warnings"
     if report.errors:
         raise DataError(
-            f"the set has {len(report.errors):,} errors and {warnings}, see above "
-            f"({seconds:.3g} s)",
+            f"the set has {report.verdict}, see above ({seconds:.3g} s)",
             next_step="mend them, then check again",
         )
-    print(f"no errors, {warnings} ({seconds:.3g} s)")
+    print(f"{report.verdict} ({seconds:.3g} s)", flush=True)
 
 
 def check_before_training(dataset: FullSemantic) -> None:
@@ -103,27 +108,26 @@ def check_before_training(dataset: FullSemantic) -> None:
     from segkit.data.readers.records import read_built
 
     files = [file for split in dataset.splits for file in dataset.files(split)]
-    state = digest(files, dataset.path.absolute(), dataset.labels.dump())
+    state = digest(files, dataset.path.absolute(), dataset.labels.dump(), __version__)
     passed = _cache_dir() / "checked" / state
     if passed.exists():
         return
     start = time.perf_counter()
     with _progress(sum(map(dataset.num_examples, dataset.splits)), "auto") as on_sample:
         report = check(read_built(dataset.path), on_sample=on_sample)
-    # Warnings alone do not need the table too.
+    if report.errors:
+        print(report.tables() + "\n", flush=True)
     if report.findings:
-        print(render(report) if report.errors else "\n".join(_finding_lines(report)).strip())
+        print(report.faults(), flush=True)
     if report.errors:
         raise DataError(
-            f"the data set '{dataset.path}' has {len(report.errors):,} errors, see above",
+            f"the data set '{dataset.path}' has {report.verdict}, see above",
             next_step="mend them and build it again, or train on it as it is with "
             "--check_data false",
         )
-    count = sum(report.images.values())
-    warnings = f"{len(report.warnings)} warnings" if report.warnings else "no warnings"
     print(
-        f"data checked: {count:,} images, no errors, {warnings} "
-        f"({time.perf_counter() - start:.3g} s; not again until it changes)",
+        f"data checked: {sum(part.images for part in report.splits.values()):,} images, "
+        f"{report.verdict} ({time.perf_counter() - start:.3g} s; not again until it changes)",
         flush=True,
     )
     try:
@@ -140,107 +144,47 @@ def _cache_dir() -> Path:
     return Path(own or f"{shared}/segkit").expanduser()
 
 
-# === Text ===
-
-
-def render(report: Report) -> str:
-    """The report for people: how often each class occurs, then what is wrong."""
-    return "\n".join([*_class_table(report), *_size_line(report), *_finding_lines(report)])
-
-
-def _class_table(report: Report) -> Iterator[str]:
-    splits = sorted(report.images, key=lambda split: (split is None, str(split)))
-    width = max(len(name) for name in (*report.labels.names, "ignored"))
-    named = [str(split) if split else "all" for split in splits]
-    counts = "  ".join(
-        f"{name} {report.images[split]:,}" for name, split in zip(named, splits, strict=True)
-    )
-    yield f"images: {counts}"
-    yield "  id  class".ljust(width + 6) + "".join(f"{name:>20}" for name in named)
-    yield " " * (width + 6) + "".join(f"{'% pixels':>11}{'% img':>9}" for _ in named)
-    shown = [(id_, name) for id_, name in enumerate(report.labels.names)]
-    for id_, name in [*shown, (255, "ignored")]:
-        cells = ""
-        for split in splits:
-            pixels, images = report.pixels.get(split), report.images_with.get(split)
-            if pixels is None or images is None:
-                cells += f"{'-':>11}{'-':>9}"
-                continue
-            # Shares of the classes are of what is labelled; the ignored share is of everything.
-            total = pixels.sum() if id_ == 255 else pixels[:255].sum()
-            share = 100 * pixels[id_] / max(total, 1)
-            cells += f"{share:>11.3g}{100 * images[id_] / report.images[split]:>9.3g}"
-        yield f"{id_:>4}  {name:<{width}}{cells}"
-
-
-def _size_line(report: Report) -> Iterator[str]:
-    sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{height}x{width} ({count:,})" for (height, width), count in sizes[:5])
-    more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
-    if shown:
-        yield f"sizes, height x width: {shown}{more}"
-
-
-def _finding_lines(report: Report) -> Iterator[str]:
-    from segkit.data.checks import WARNINGS
-
-    for kind in dict.fromkeys(finding.kind for finding in report.findings):
-        same = [finding for finding in report.findings if finding.kind == kind]
-        level = "warning" if kind in WARNINGS else "error"
-        yield f"\n{level}: {kind} ({len(same):,})"
-        yield from (f"  {_line(finding)}" for finding in same[:SHOWN])
-        if len(same) > SHOWN:
-            yield f"  and {len(same) - SHOWN:,} more"
-        for next_step in dict.fromkeys(finding.next_step for finding in same[:SHOWN]):
-            if next_step:
-                yield f"  next: {next_step}"
-    yield ""
-
-
-def _line(finding: Finding) -> str:
-    named = finding.file in finding.problem
-    return finding.problem if named else f"{finding.file}: {finding.problem}"
-
-
 # === Files ===
 
 
-def _document(report: Report) -> str:
-    import json
-
-    def by_class(counts: Any) -> dict[str, int]:
-        named = zip(report.labels.names, counts, strict=False)
-        return {name: int(count) for name, count in named} | {"ignored": int(counts[255])}
-
-    def rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
-        return [finding._asdict() for finding in findings]
-
-    document = {
-        "images": {str(split): count for split, count in report.images.items()},
-        "pixels": {str(split): by_class(counts) for split, counts in report.pixels.items()},
-        "images_with": {str(x): by_class(counts) for x, counts in report.images_with.items()},
-        "sizes": {f"{height}x{width}": count for (height, width), count in report.sizes.items()},
-        "errors": rows(report.errors),
-        "warnings": rows(report.warnings),
-    }
-    return json.dumps(document, indent=2) + "\n"
-
-
-def _draw(reader: Any, options: Options) -> None:
+def _draw(reader: Reader, path: Path, options: Options) -> None:
     import io
 
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
+    from segkit.data.check_report import MADE_BY
     from segkit.data.sample_sheet import draw_samples, random_samples
 
     samples = random_samples(reader, options.samples, seed=options.seed)
     if not samples:
         return
+    info = PngInfo()
+    info.add_text("Software", MADE_BY)
     buffer = io.BytesIO()
-    Image.fromarray(draw_samples(samples, reader.labels)).save(buffer, format="PNG")
-    assert options.sheet is not None
-    _write(options.sheet, buffer.getvalue())
-    print(f"{len(samples)} samples are drawn in {options.sheet}")
+    sheet = Image.fromarray(draw_samples(samples, reader.labels))
+    sheet.save(buffer, format="PNG", pnginfo=info)
+    _write(path, buffer.getvalue())
+    print(f"samples drawn in {path}: {len(samples)}", flush=True)
+
+
+def _refuse_others(path: Path, flag: str) -> None:
+    """Refuses a file that is there and was not written by an earlier check."""
+    from segkit.data.check_report import MADE_BY
+
+    try:
+        with path.open("rb") as file:
+            known = MADE_BY.encode() in file.read(256)
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise _not_writable(path, err) from err
+    if not known:
+        raise ConfigError(
+            f"--{flag} is '{path}', which is there and not the {flag} of an earlier check",
+            expected="a new file, or an earlier one of check-data",
+            next_step=f"choose another --{flag}, or move the file away",
+        )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -251,10 +195,14 @@ def _write(path: Path, content: bytes) -> None:
         partial.replace(path)
     except OSError as err:
         partial.unlink(missing_ok=True)
-        raise ConfigError(
-            f"'{path}' cannot be written: {err.strerror}",
-            expected="a file name in a folder that you may write to",
-        ) from err
+        raise _not_writable(path, err) from err
+
+
+def _not_writable(path: Path, err: OSError) -> ConfigError:
+    return ConfigError(
+        f"'{path}' cannot be written: {err.strerror}",
+        expected="a file name in a folder that you may write to",
+    )
 
 
 def _progress(total: int, mode: str) -> AbstractContextManager[Callable[[int], None]]:

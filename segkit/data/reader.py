@@ -40,6 +40,7 @@ class Kind(StrEnum):
     SAME_PICTURE_IN_SPLITS = "one picture in two splits"
     SAME_PICTURE = "one picture twice"
     CLASS_MISSING_IN_TRAIN = "class of val that train does not have"
+    ONE_CLASS = "masks of a single class"
     CLASS_NEVER_SEEN = "class that no mask has"
     NOTHING_LABELLED = "mask of which every pixel is ignored"
     EMPTY_SPLIT = "split without images"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -21,7 +22,16 @@ from segkit.errors import DataError
 from segkit.labels import voc_color
 
 Files = Mapping[str, bytes | str | None]
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind)
+    return buffer.getvalue()
+
+
 VOC_PALETTE = np.array([voc_color(i) for i in range(256)], np.uint8)
+SIXTEEN_BITS = encoded(Image.fromarray(ids(2).astype(np.uint16)), "PNG")
 OTHER_COLORS = np.array([(9, 8, 7), (64, 0, 128)], np.uint8)[ids() % 2]
 SAME_AS_A = {"images/train/x.jpg": jpeg(0), "masks/train/x.png": png(ids(7))}
 
@@ -71,6 +81,7 @@ def test_a_set_without_fault_passes_and_says_how_often_each_class_occurs(checked
         ({"images/val/c.jpg": jpeg(2)[:250]}, "images/val/c.jpg", "image that cannot be read (1)"),
         ({"masks/val/c.png": png(ids(2))[:60]}, "masks/val/c.png", "mask that cannot be read (1)"),
         ({"masks/val/c.png": jpeg(2)}, "masks/val/c.png", "mask that cannot be read (1)"),
+        ({"masks/val/c.png": SIXTEEN_BITS}, "masks/val/c.png", "mask that cannot be read (1)"),
         (
             {"masks/train/a.png": png(ids(0) + 2)},
             "masks/train/a.png",
@@ -112,7 +123,24 @@ def test_a_fault_is_an_error_that_names_the_file_and_the_remedy(
     assert words in error.splitlines()[0]
     assert file in error
     assert "next: " in error
-    assert "errors" in text.splitlines()[-2] and "mend them" in text.splitlines()[-1]
+    assert "the set has 1 error, no warnings, see above" in text.splitlines()[-2]
+    assert "mend them" in text.splitlines()[-1]
+
+
+def test_a_set_that_teaches_one_class_alone_is_an_error(checked: Checked) -> None:
+    blank = {f"masks/train/{name}.png": png(np.zeros((6, 8))) for name in "ab"}
+    status, text = checked(blank)
+    assert status == 1
+    assert "images of one class alone: background (2)" in text
+    assert "error: masks of a single class (1)" in text
+    assert "the masks of train hold nothing but the class 'background'" in text
+    assert "the set has 1 error, no warnings" in text
+
+
+def test_of_a_set_in_which_nothing_can_be_read_the_classes_are_no_matter(checked: Checked) -> None:
+    status, text = checked({f"images/{name}.jpg": b"" for name in ("train/a", "train/b", "val/c")})
+    assert status == 1
+    assert "the set has 3 errors, no warnings" in text
 
 
 def test_masks_of_0_and_255_are_an_error(checked: Checked) -> None:
@@ -142,15 +170,12 @@ def test_what_only_deserves_a_look_is_a_warning(
     status, text = checked(changes)
     assert status == 0
     assert words in text.split("\nwarning: ")[1].splitlines()[0]
-    assert "no errors, 1 warnings" in text
+    assert "no errors, 1 warning (" in text
 
 
 def test_a_picture_is_known_in_another_format(checked: Checked) -> None:
-    import io
-
-    pixels = io.BytesIO()
-    Image.open(io.BytesIO(jpeg(0))).save(pixels, format="PNG")
-    status, text = checked({"images/val/x.png": pixels.getvalue(), "masks/val/x.png": png(ids(5))})
+    image = encoded(Image.open(io.BytesIO(jpeg(0))), "PNG")
+    status, text = checked({"images/val/x.png": image, "masks/val/x.png": png(ids(5))})
     assert status == 1
     assert "'a' in train and 'x' in val are the same picture" in text
 
@@ -194,11 +219,27 @@ def test_the_sheet_shows_samples_and_is_drawn_for_a_broken_set_too(
 ) -> None:
     status, text = checked({"images/val/c.jpg": b"no image"}, "--sheet", "sheets/look.png")
     assert status == 1
-    assert "2 samples are drawn in sheets/look.png" in text
+    assert "samples drawn in sheets/look.png: 2" in text
     with Image.open(tmp_path / "sheets" / "look.png") as sheet:
         colors = {color for _, color in sheet.convert("RGB").getcolors(1 << 24)}
     assert (128, 64, 128) in colors  # road, in the legend
     assert len(colors) > 50
+
+
+@pytest.mark.parametrize("flag", ["sheet", "json"])
+def test_what_an_earlier_check_wrote_is_replaced_and_nothing_else(
+    checked: Checked, tmp_path: Path, flag: str
+) -> None:
+    assert checked({}, f"--{flag}", "out")[0] == 0
+    first = (tmp_path / "out").read_bytes()
+    assert checked({"images/val/c.jpg": b"no image"}, f"--{flag}", "out")[0] == 1
+    assert (tmp_path / "out").read_bytes() != first
+
+    (tmp_path / "notes").write_text("mine")
+    status, text = checked({}, f"--{flag}", "notes")
+    assert status == 1
+    assert f"not the {flag} of an earlier check" in text and f"another --{flag}" in text
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def test_no_sheet_is_drawn_where_none_is_wanted(checked: Checked, tmp_path: Path) -> None:
@@ -213,6 +254,7 @@ def test_no_sheet_is_drawn_where_none_is_wanted(checked: Checked, tmp_path: Path
         (["--workers", "0"], "--workers is 0"),
         (["--ignore_label", "bus"], "'bus' is not a class"),
         (["--json", "/proc/nowhere/x.json"], "'/proc/nowhere/x.json' cannot be written"),
+        (["--json", "."], "'.' cannot be written"),
     ],
 )
 def test_wrong_flags_are_named(checked: Checked, flags: list[str], words: str) -> None:
@@ -285,7 +327,7 @@ def test_a_built_data_set_with_errors_is_refused_every_time(
 ) -> None:
     dataset = built({"rgb/e.jpg": jpeg(1)})
     for _ in range(2):
-        with pytest.raises(DataError, match=r"has 1 errors[^$]*--check_data false"):
+        with pytest.raises(DataError, match=r"has 1 error,[^$]*--check_data false"):
             check_before_training(dataset)
         assert "'b' in train and 'e' in val are the same picture" in capsys.readouterr().out
 
@@ -296,7 +338,7 @@ def test_training_checks_unless_told_not_to(
     built({"rgb/e.jpg": jpeg(1)})
     flags = ["train", "--dataset_dir", str(tmp_path), "--checkpoint_dir", str(tmp_path / "ck")]
     assert main(flags) == 1
-    assert "has 1 errors" in capsys.readouterr().err
+    assert "has 1 error," in capsys.readouterr().err
     assert not (tmp_path / "ck").exists()
     assert main([*flags, "--check_data", "false", "--network", "no_network"]) == 1
     assert "there is no network 'no_network'" in capsys.readouterr().err
