@@ -102,6 +102,19 @@ def to_yaml(options: Any) -> str:
 
 
 def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
+    argv = list(argv)
+    path = _config_path(argv)
+    if path is not None:
+        bare, flags = _words_from_yaml(path, fields(command.Options))
+        # A flag of one word, so that a list before it takes no word of the command line.
+        argv = [*flags, "--config_path", str(path), *argv]
+        # Where both give what has no flag, the configuration's is one word too many.
+        if not bare or not _parser(command, prog).parse_known_args(bare + argv)[1]:
+            argv = bare + argv
+    return _parser(command, prog).parse_args(argv).options
+
+
+def _parser(command: Command, prog: str) -> argparse.ArgumentParser:
     from simple_parsing import ArgumentParser
 
     class Parser(ArgumentParser):
@@ -120,11 +133,7 @@ def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
         "--config_path", metavar="FILE.yaml", help="read flags from here; flags given here win"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    argv = list(argv)
-    path = _config_path(argv)
-    if path is not None:
-        argv = _flags_from_yaml(path, fields(command.Options)) + argv
-    return parser.parse_args(argv).options
+    return parser
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -151,9 +160,11 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         unset = action.default is None or action.default in ("", [])
-        if unset or not isinstance(action.default, list):
-            return action.help if unset else super()._get_help_string(action)
-        return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        text = action.help if unset else super()._get_help_string(action)
+        if not unset and isinstance(action.default, list):
+            text = f"{action.help} (default: {' '.join(map(str, action.default))})"
+        # The help is a format, in which "5 % of it" has to be "5 %% of it".
+        return (text or "").replace("%", "%%").replace("%%(default)s", "%(default)s")
 
 
 def _config_path(argv: Sequence[str]) -> Path | None:
@@ -162,12 +173,16 @@ def _config_path(argv: Sequence[str]) -> Path | None:
     return cast("Path | None", peek.parse_known_args(argv)[0].config_path)
 
 
-def _flags_from_yaml(path: Path, options: Sequence[Field[Any]]) -> list[str]:
-    """Turns a YAML mapping into flags, so that argparse checks its values as it checks flags."""
+def _words_from_yaml(path: Path, options: Sequence[Field[Any]]) -> tuple[list[str], list[str]]:
+    """Turns a YAML mapping into words of a command line, so that argparse checks its values.
+
+    Returns:
+        What is given without a flag, and the flags.
+    """
     import yaml
 
     known = {option.name for option in options}
-    bare = {option.name for option in options if option.metadata.get("positional")}
+    positional = {option.name for option in options if option.metadata.get("positional")}
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as err:
@@ -184,6 +199,7 @@ def _flags_from_yaml(path: Path, options: Sequence[Field[Any]]) -> list[str]:
             f"the configuration '{path}' holds a {type(settings).__name__}",
             expected="lines of 'flag: value'",
         )
+    bare: list[str] = []
     flags: list[str] = []
     for key, value in settings.items():
         if key not in known:
@@ -194,10 +210,12 @@ def _flags_from_yaml(path: Path, options: Sequence[Field[Any]]) -> list[str]:
             )
         if value is None:
             continue
-        if key not in bare:
-            flags.append(f"--{key}")
-        flags += [_word(item) for item in (value if isinstance(value, list) else [value])]
-    return flags
+        words = [_word(item) for item in (value if isinstance(value, list) else [value])]
+        if key in positional:
+            bare += words
+        else:
+            flags += [f"--{key}", *words]
+    return bare, flags
 
 
 def _word(value: Any) -> str:

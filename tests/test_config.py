@@ -13,6 +13,7 @@ from segkit.config import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     EXIT_USER_ERROR,
+    POSITIONAL,
     execute,
     to_yaml,
 )
@@ -93,6 +94,51 @@ def test_yaml_gives_flags_and_the_command_line_wins(tmp_path: Path) -> None:
     config.write_text("video: clip.mp4\nimage_size: [240, 320]\nmulti_gpu: true\noutput: null\n")
     options = parsed("--config_path", str(config), "--video", "other.mp4")
     assert options == Options(video=Path("other.mp4"), image_size=(240, 320), multi_gpu=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BareOptions:
+    """Flags of a command that takes something without a flag."""
+
+    data: str = field(metadata=POSITIONAL)
+    """what to check, 5 % of it"""
+    words: list[str] = field(default_factory=list)
+    """the 10 % that count"""
+
+
+def bare(*argv: str) -> BareOptions:
+    seen: list[Any] = []
+    command = SimpleNamespace(__doc__="x", Options=BareOptions, run=seen.append)
+    assert execute(command, argv, prog="p") == 0
+    return seen[0]
+
+
+def test_a_positional_is_given_without_a_flag(tmp_path: Path, capsys: Any) -> None:
+    assert bare("cvat:x", "--words", "a", "b") == BareOptions(data="cvat:x", words=["a", "b"])
+    with pytest.raises(SystemExit) as caught:
+        bare("--words", "a")
+    assert caught.value.code == EXIT_USAGE
+    assert "required: data" in capsys.readouterr().err
+
+
+def test_yaml_gives_a_positional_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("words: [a, b]\ndata: cvat:x\n")
+    config = ("--config_path", str(tmp_path / "c.yaml"))
+    assert bare(*config) == BareOptions(data="cvat:x", words=["a", "b"])
+    assert bare(*config, "voc:y") == BareOptions(data="voc:y", words=["a", "b"])
+    assert bare("voc:y", *config, "--words", "c") == BareOptions(data="voc:y", words=["c"])
+    options = bare("voc:z")
+    (tmp_path / "c.yaml").write_text(to_yaml(options))
+    assert bare(*config) == options
+
+
+def test_help_may_speak_of_percent(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        bare("--help")
+    text = capsys.readouterr().out
+    assert "DATA " in text and "5 % of it" in text
+    assert "the 10 % that count" in text
+    assert "%%" not in text
 
 
 def test_the_written_configuration_is_read_back(tmp_path: Path) -> None:
