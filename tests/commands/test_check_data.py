@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,12 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny_sets import COLORS, LABEL_MAP, ids, jpeg, png, write
-from tiny_tfds import build
 
 from segkit.__main__ import main
-from segkit.commands.check_data import check_before_training
-from segkit.data.full_semantic import FullSemantic, open_dataset
-from segkit.errors import DataError
+from segkit.commands import check_data
 from segkit.labels import voc_color
 
 Files = Mapping[str, bytes | str | None]
@@ -245,6 +240,45 @@ def test_what_an_earlier_check_wrote_is_replaced_and_nothing_else(
 def test_no_sheet_is_drawn_where_none_is_wanted(checked: Checked, tmp_path: Path) -> None:
     assert checked({}, "--samples", "0")[0] == 0
     assert not list(tmp_path.glob("*.png"))
+    (tmp_path / "data_check.png").write_text("mine")
+    assert checked({}, "--samples", "0")[0] == 0
+
+
+def test_another_seed_shows_other_samples(checked: Checked, tmp_path: Path) -> None:
+    def sheet(seed: int) -> bytes:
+        assert checked({}, "--samples", "1", "--seed", str(seed))[0] == 0
+        return (tmp_path / "data_check.png").read_bytes()
+
+    assert sheet(0) == sheet(0)
+    assert len({sheet(seed) for seed in range(6)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "lines"),
+    [((), False, 3), (("--progress", "plain"), True, 3), (("--progress", "none"), False, 0)],
+)
+def test_how_far_it_is_is_said_in_lines_off_a_terminal(
+    checked: Checked,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    terminal: bool,
+    lines: int,
+) -> None:
+    monkeypatch.setattr(check_data, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    _, text = checked({}, *flags)
+    assert text.count("\nimage ") == lines
+    assert ("image 2 of 3 (67%)" in text) == bool(lines)
+
+
+def test_on_a_terminal_a_bar_shows_and_no_lines(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_data, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    status, text = checked({})
+    assert status == 0
+    assert "image 2 of 3" not in text
 
 
 @pytest.mark.parametrize(
@@ -277,68 +311,3 @@ def test_camvid_has_the_class_shares_that_were_measured(
     measured |= {"bicyclist": 0.29, "background": 3.9}
     found = {name: 100 * pixels[name] / total for name in measured}
     assert found == pytest.approx(measured, rel=0.02)
-
-
-# === Before training ===
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Callable[[Files], FullSemantic]:
-    """A data set of five images as `tfds build` makes it, with `changes` to its archive."""
-
-    def make(changes: Files) -> FullSemantic:
-        files: dict[str, bytes | str | None] = {"labelmap.txt": LABEL_MAP}
-        files |= {"train.txt": "a\nb\nc\nd\n", "val.txt": "e\n"}
-        for seed, stem in enumerate("abcde"):
-            files[f"rgb/{stem}.jpg"] = jpeg(seed)
-            files[f"gt/{stem}.png"] = png(ids(seed))
-        manual = tmp_path / "manual"
-        manual.mkdir()
-        with zipfile.ZipFile(manual / "full_semantic.zip", "w") as archive:
-            for name, content in (files | changes).items():
-                if content is not None:
-                    archive.writestr(name, content)
-        build(manual, tmp_path)
-        return open_dataset(tmp_path)
-
-    return make
-
-
-def test_a_built_data_set_is_checked_once(
-    built: Callable[[Files], FullSemantic],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv("SEGKIT_CACHE_DIR", str(tmp_path / "cache"))
-    dataset = built({})
-    check_before_training(dataset)
-    assert "data checked: 5 images, no errors, no warnings" in capsys.readouterr().out
-    check_before_training(dataset)
-    assert capsys.readouterr().out == ""
-    (records,) = dataset.files("val")
-    os.utime(records, ns=(0, 0))
-    check_before_training(dataset)
-    assert "data checked: 5 images" in capsys.readouterr().out
-
-
-def test_a_built_data_set_with_errors_is_refused_every_time(
-    built: Callable[[Files], FullSemantic], capsys: pytest.CaptureFixture[str]
-) -> None:
-    dataset = built({"rgb/e.jpg": jpeg(1)})
-    for _ in range(2):
-        with pytest.raises(DataError, match=r"has 1 error,[^$]*--check_data false"):
-            check_before_training(dataset)
-        assert "'b' in train and 'e' in val are the same picture" in capsys.readouterr().out
-
-
-def test_training_checks_unless_told_not_to(
-    built: Callable[[Files], FullSemantic], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    built({"rgb/e.jpg": jpeg(1)})
-    flags = ["train", "--dataset_dir", str(tmp_path), "--checkpoint_dir", str(tmp_path / "ck")]
-    assert main(flags) == 1
-    assert "has 1 error," in capsys.readouterr().err
-    assert not (tmp_path / "ck").exists()
-    assert main([*flags, "--check_data", "false", "--network", "no_network"]) == 1
-    assert "there is no network 'no_network'" in capsys.readouterr().err

@@ -96,6 +96,17 @@ def test_what_cannot_be_read_is_an_image_and_counts_no_pixels() -> None:
     assert finding in report.errors
 
 
+def test_shares_are_of_what_is_labelled_and_the_ignored_one_of_everything() -> None:
+    table = check(Set([sample("a", mask=flat(0, 0, 0, 1, 255, 255, 255, 255))])).tables()
+    shares = {line.split()[1]: line.split()[2:] for line in table.splitlines()[3:7]}
+    assert shares == {
+        "background": ["75", "100"],
+        "car": ["25", "100"],
+        "road": ["0", "0"],
+        "ignored": ["50", "100"],
+    }
+
+
 def test_an_error_that_names_no_file_is_a_finding_of_its_sample() -> None:
     report = check(Set([sample("a"), sample("b", error=DataError("records end early"))]))
     (finding,) = report.errors
@@ -145,18 +156,24 @@ def test_one_picture_in_two_splits_is_one_error_for_each_further_place() -> None
         sample("b", "train", image=one),
         sample("c", "val", image=one),
         sample("d", "test", image=one),
-        sample("e", "train"),
+        sample("e", "val", image=one),
+        sample("f", "train"),
     ) == [
         (Kind.SAME_PICTURE_IN_SPLITS, "c"),
         (Kind.SAME_PICTURE_IN_SPLITS, "d"),
         (Kind.SAME_PICTURE, "b"),
+        (Kind.SAME_PICTURE, "e"),
     ]
 
 
-def test_one_picture_in_train_and_in_no_split_is_in_train_twice() -> None:
+def test_what_has_no_split_is_no_other_split() -> None:
     one = jpeg(1)
     assert found(sample("a", "train", image=one), sample("b", image=one), sample("c", "val")) == [
         (Kind.SAME_PICTURE, "b")
+    ]
+    assert found(sample("a", "val", image=one), sample("b", image=one)) == [
+        (Kind.SAME_PICTURE, "b"),
+        (Kind.EMPTY_SPLIT, "train"),
     ]
 
 
@@ -222,20 +239,11 @@ def test_a_label_map_of_one_class_needs_no_second_one() -> None:
 
 def test_errors_come_before_warnings() -> None:
     one = jpeg(1)
-    kinds = [
-        kind
-        for kind, _ in found(
-            sample("a", "val", image=one, mask=flat(0, 1)),
-            sample("b", "val", image=one, mask=flat(0, 1)),
-            sample("c", "val", error=DataError("gone")),
-        )
-    ]
-    assert kinds == [
-        Kind.DAMAGED_IMAGE,
-        Kind.SAME_PICTURE,
-        Kind.CLASS_NEVER_SEEN,
-        Kind.EMPTY_SPLIT,
-    ]
+    assert found(
+        sample("a", "train", image=one, mask=flat(0, 1)),
+        sample("b", "train", image=one, mask=flat(0, 1)),
+        sample("c", "val", mask=flat(0, 2)),
+    ) == [(Kind.CLASS_MISSING_IN_TRAIN, "road"), (Kind.SAME_PICTURE, "b")]
 
 
 def test_a_set_without_samples_has_an_empty_report() -> None:

@@ -113,6 +113,20 @@ def test_a_picture_fills_its_tile_and_keeps_its_shape(
     assert extent(draw_samples([sample("a", plain(0, size))], LABELS), GREY) == shown
 
 
+def test_a_picture_lies_in_the_middle_of_its_tile() -> None:
+    places = pixels_of(draw_samples([sample("a", plain(0, (300, 30)))], LABELS), GREY)
+    assert places.min(axis=0).tolist() == [16, 16 + (320 - 24) // 2]
+
+
+def test_no_class_shows_that_the_mask_does_not_have() -> None:
+    labels = LabelMap((*LABELS.labels, Label("car", (200, 0, 0))))
+    mask = plain(0, (500, 700))
+    mask[::7] = 2  # 1, the blue road, is what lies between the two
+    tile = draw_samples([sample("a", mask)], labels)[: 16 + 240, 16 : 16 + 320]
+    assert (tile[..., 0] > 110).any()
+    assert not ((tile[..., 2] > 100) & (tile[..., 0] < 90)).any()
+
+
 def test_a_row_has_four_pictures_and_every_one_a_caption() -> None:
     def height(count: int) -> int:
         samples = [sample(f"s{number}", plain(0, (4, 4))) for number in range(count)]
