@@ -155,6 +155,7 @@ def _train(options: Options) -> None:
     from segkit.training.strategy import choose_precision, make_strategy
 
     # === Everything that a user can have got wrong, before a run folder is made ===
+    network = canonical_name(options.network)
     augmentation = make_augmentation(
         options.augmentation,
         options.image_size,
@@ -175,7 +176,6 @@ def _train(options: Options) -> None:
     strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
     precision = choose_precision(mixed=options.mixed_precision)
     tf.keras.utils.set_random_seed(options.seed)
-    network = canonical_name(options.network)
     aspp_rates = resolve_aspp_rates(network, options.image_size, options.aspp_rates)
     with strategy.scope():
         model = build_model(

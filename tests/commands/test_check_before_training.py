@@ -106,5 +106,5 @@ def test_training_checks_unless_told_not_to(
     assert main(flags) == 1
     assert "has 1 error," in capsys.readouterr().err
     assert not (tmp_path / "ck").exists()
-    assert main([*flags, "--check_data", "false", "--network", "no_network"]) == 1
-    assert "there is no network 'no_network'" in capsys.readouterr().err
+    assert main([*flags, "--check_data", "false", "--image_size", "8", "8"]) == 1
+    assert "the image size 8 8 is too small" in capsys.readouterr().err
