@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,7 +75,10 @@ def open_examples(
         try:
             for part, kept in zip(parts, on_disk, strict=True):
                 kept.fill(part.decoded)
-            return [Examples(kept.numbers(), kept.load, shard) for kept in on_disk]
+            return [
+                Examples(kept.numbers(), kept.load, shard, stems=part.stems)
+                for part, kept in zip(parts, on_disk, strict=True)
+            ]
         except OSError as err:
             problem = f"'{folder}' cannot be written: {err.strerror}"
             if cache == "disk":
@@ -110,8 +114,11 @@ class _Part:
         total = self.dataset.num_examples(self.split)
         return index * total // count, (index + 1) * total // count
 
-    def encoded(self, seed: int | None = None) -> tf.data.Dataset:
-        return self.dataset.encoded(self.split, part=self.bounds, seed=seed)
+    def encoded(self) -> tf.data.Dataset:
+        return self.dataset.encoded(self.split, part=self.bounds)
+
+    def stems(self) -> list[str]:
+        return [stored["stem"].decode() for stored in self.encoded().as_numpy_iterator()]
 
     def decode(self, stored: Example) -> Example:
         example = self.dataset.decode(stored)
@@ -130,7 +137,7 @@ class _Part:
         return 4 * sum(measured) * (end - first) // len(measured)
 
     def kept_in_memory(self) -> Examples:
-        return Examples(self.decoded().cache(), shard=self.shard)
+        return Examples(self.decoded().cache(), shard=self.shard, stems=self.stems)
 
     def not_kept(self) -> Examples:
         """Image files, decoded whenever they are used."""
@@ -138,13 +145,21 @@ class _Part:
         total = self.dataset.num_examples(self.split)
         first, end = self.bounds
         if stored_bytes * (end - first) <= _SHUFFLE_BYTES * total:
-            return Examples(self.encoded().cache(), self.decode, self.shard)
+            return Examples(self.encoded().cache(), self.decode, self.shard, stems=self.stems)
         room = max(1, _SHUFFLE_BYTES * total // stored_bytes)
+        return Examples(
+            self.encoded(), self.decode, self.shard, self._files(), room, stems=self.stems
+        )
 
-        def shuffled(seed: int) -> tf.data.Dataset:
-            return self.encoded(seed).shuffle(room, seed=seed).repeat()
-
-        return Examples(self.encoded(), self.decode, self.shard, shuffled)
+    def _files(self) -> tuple[tf.data.Dataset, ...]:
+        """What this worker reads of each file."""
+        ends = itertools.accumulate(self.dataset.shard_lengths(self.split))
+        first, end = self.bounds
+        inner = [cut for cut in ends if first < cut < end]
+        return tuple(
+            self.dataset.encoded(self.split, part=part)
+            for part in itertools.pairwise([first, *inner, end])
+        )
 
     def disk_cache(self, folder: Path) -> DiskCache:
         index, count = self.shard

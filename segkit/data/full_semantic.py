@@ -83,32 +83,25 @@ class FullSemantic:
         """
         return self.encoded(split).map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def encoded(
-        self, split: str, *, part: tuple[int, int] | None = None, seed: int | None = None
-    ) -> tf.data.Dataset:
+    def shard_lengths(self, split: str) -> list[int]:
+        """Number of examples in each of the files that hold a split."""
+        return [int(n) for n in self._builder.info.splits[self._known(split)].shard_lengths]
+
+    def encoded(self, split: str, *, part: tuple[int, int] | None = None) -> tf.data.Dataset:
         """As `examples`, but image files that `decode` takes.
 
         Args:
             split: Name of the split.
             part: First example and the one after the last; None: all of them.
-            seed: Goes through the files of the split in another order in each pass. None: always
-                the same order.
 
         Raises:
             DataError: There is no such split.
         """
         name = self._known(split) + (f"[{part[0]}:{part[1]}]" if part else "")
         # TFDS would keep small sets decoded, asked or not: segkit.data.cache says what is kept.
-        config = tfds.ReadConfig(
-            try_autocache=False,
-            skip_prefetch=True,
-            shuffle_seed=seed,
-            shuffle_reshuffle_each_iteration=True,
-        )
+        config = tfds.ReadConfig(try_autocache=False, skip_prefetch=True)
         as_stored = {"rgb": tfds.decode.SkipDecoding(), "gt": tfds.decode.SkipDecoding()}
-        return self._builder.as_dataset(
-            split=name, decoders=as_stored, read_config=config, shuffle_files=seed is not None
-        )
+        return self._builder.as_dataset(split=name, decoders=as_stored, read_config=config)
 
     def decode(self, stored: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """An example of `encoded` as `examples` has it."""

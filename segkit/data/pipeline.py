@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from segkit.data.order import shuffled_passes
 from segkit.data.transforms import Example, Resize, Transform
 
-__all__ = ["Examples", "original_size_batches", "train_batches", "val_batches"]
+__all__ = ["Examples", "batch_stems", "original_size_batches", "train_batches", "val_batches"]
 
 
 def _as_stored(stored: Mapping[str, tf.Tensor]) -> Example:
@@ -26,14 +28,17 @@ class Examples:
             images that are decoded and kept, names of files. Of known number, in a fixed order.
         load: From one of `stored` to a dict of `image` uint8 (H, W, 3) and `mask` uint8 (H, W).
         shard: Number of this worker, from 0, and of all workers.
-        shuffled: Makes `stored` again and again in orders that follow from a seed. None: each time
-            in any of all possible orders.
+        blocks: `stored` in parts, where it is too much to be shuffled as a whole.
+        room: Number of those that are shuffled with each other then.
+        stems: Names them, in the fixed order; they go by their numbers if None.
     """
 
     stored: tf.data.Dataset
     load: Callable[[Any], Example] = _as_stored
     shard: tuple[int, int] = (0, 1)
-    shuffled: Callable[[int], tf.data.Dataset] | None = None
+    blocks: tuple[tf.data.Dataset, ...] = ()
+    room: int | None = None
+    stems: Callable[[], list[str]] | None = None
 
     def in_order(self) -> tf.data.Dataset:
         """Each once, in the fixed order."""
@@ -48,6 +53,7 @@ def train_batches(
     augmentation: Sequence[Transform],
     seed: int,
     deterministic: bool = True,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches; the same seed gives the same batches.
 
@@ -61,6 +67,8 @@ def train_batches(
             does not end at `image_size` is resized to it.
         seed: Of order and augmentation.
         deterministic: False lets an example that is ready early overtake the one before it.
+        first_step: Begins with this batch, counted from 0: a run that is resumed sees what it would
+            have seen.
 
     Returns:
         Pairs of image float32 (B, h, w, 3) RGB 0..255 and mask uint8 (B, h, w), 255 ignored.
@@ -83,13 +91,41 @@ def train_batches(
     policy = tf.data.experimental.AutoShardPolicy
     options.experimental_distribute.auto_shard_policy = policy.OFF if count > 1 else policy.DATA
     return (
-        _shuffled(examples, seed)
-        .enumerate()
+        shuffled_passes(
+            examples.blocks or (examples.stored,),
+            seed=seed,
+            room=examples.room,
+            start=first_step * batch_size,
+        )
         .map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )
+
+
+def batch_stems(examples: Examples, *, batch_size: int, seed: int, step: int) -> list[str]:
+    """Names the examples in one of `train_batches`, which has the same arguments.
+
+    Args:
+        examples: What is trained on.
+        batch_size: Examples a batch.
+        seed: Of the order.
+        step: Number of the batch, from 0.
+    """
+    total = int(examples.stored.cardinality())
+    stems = examples.stems() if examples.stems else [f"number {i}" for i in range(total)]
+    ends = itertools.accumulate(
+        int(block.cardinality()) for block in examples.blocks or (examples.stored,)
+    )
+    bounds = itertools.pairwise([0, *ends])
+    positions = shuffled_passes(
+        [tf.data.Dataset.range(first, end) for first, end in bounds],
+        seed=seed,
+        room=examples.room,
+        start=step * batch_size,
+    )
+    return [stems[position] for _, position in positions.take(batch_size).as_numpy_iterator()]
 
 
 def val_batches(
@@ -139,16 +175,6 @@ def original_size_batches(
         .batch(1)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def _shuffled(examples: Examples, seed: int) -> tf.data.Dataset:
-    """What stands for the examples, endless, each pass in another order."""
-    if examples.shuffled is not None:
-        return examples.shuffled(seed)
-    count = int(examples.stored.cardinality())
-    if count == 0:
-        raise ValueError("there are no examples to train on")
-    return examples.stored.shuffle(count, seed=seed).repeat()
 
 
 def _floating(example: Example) -> Example:

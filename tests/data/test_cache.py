@@ -16,7 +16,7 @@ from segkit.data import cache, disk_cache
 from segkit.data.archive import ARCHIVE_NAME
 from segkit.data.cache import open_examples
 from segkit.data.full_semantic import FullSemantic, open_dataset
-from segkit.data.pipeline import Examples, train_batches, val_batches
+from segkit.data.pipeline import Examples, batch_stems, train_batches, val_batches
 from segkit.data.recipe import make_augmentation
 from segkit.errors import ConfigError, DataError
 
@@ -108,6 +108,38 @@ def test_every_epoch_has_every_example_once(
     epochs = np.reshape(numbers(opened(dataset, tmp_path, cache=kind), 3 * COUNT), (3, COUNT))
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs.tolist())
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+
+
+@pytest.fixture(params=[*KINDS, "part by part"])
+def train_examples(
+    request: Any, dataset: FullSemantic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Examples:
+    """Of every kind."""
+    if request.param == "part by part":
+        monkeypatch.setattr(cache, "_SHUFFLE_BYTES", dataset.num_bytes("train") // 3)
+        return open_examples(dataset, ["train"], cache="none")[0]
+    return opened(dataset, tmp_path, cache=request.param)
+
+
+@pytest.mark.parametrize("first_step", [1, 7, 100])
+def test_training_goes_on_at_any_step(train_examples: Examples, first_step: int) -> None:
+    expected = batches(train_examples, first_step + 6)[first_step:]
+    assert batches(train_examples, 6, first_step=first_step) == expected
+
+
+def test_the_images_of_a_batch_are_named(train_examples: Examples) -> None:
+    for step in (0, 5, 17):
+        made = train_batches(
+            train_examples,
+            image_size=SIZE,
+            batch_size=4,
+            augmentation=(),
+            seed=1,
+            first_step=step,
+        )
+        (mask,) = (mask.numpy() for _, mask in made.take(1))
+        expected = [f"t{number}" for number in mask[:, 0, 0]]
+        assert batch_stems(train_examples, batch_size=4, seed=1, step=step) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
