@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from segkit.models.layers import DepthwiseConv2D, Normalization
+from segkit.models.layers import DepthwiseConv2D, Dropout, Normalization
 
 __all__ = [
     "EFFICIENTNETV2S",
@@ -93,6 +93,8 @@ class Backbone:
                 config |= {"strides": (1, 1), "padding": "same"}
         elif cls is tf.keras.layers.BatchNormalization and self.momentum is not None:
             config["momentum"] = self.momentum
+        elif cls is tf.keras.layers.Dropout:
+            cls = Dropout
         elif cls is tf.keras.layers.GlobalAveragePooling2D:
             config["keepdims"] = True
         return cls.from_config(config)

@@ -16,6 +16,7 @@ from segkit.models import backbones
 from segkit.models.backbones import Backbone
 from segkit.models.layers import (
     DepthwiseConv2D,
+    Dropout,
     batch_normalization,
     convolution,
     resize_like,
@@ -100,7 +101,7 @@ class DeepLabV3Plus:
             )
         x = tf.keras.layers.Concatenate(name="aspp.concat")(branches)
         x = self._pointwise(x, self.aspp_filters, name="aspp.project")
-        return tf.keras.layers.Dropout(DROPOUT, name="aspp.dropout")(x)
+        return Dropout(DROPOUT, name="aspp.dropout")(x)
 
     def _pointwise(self, x: tf.Tensor, filters: int, *, name: str) -> tf.Tensor:
         x = convolution(x, filters, 1, name=f"{name}.conv")

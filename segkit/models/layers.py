@@ -6,6 +6,7 @@ Some stand where Keras's own would break a TensorRT engine in pieces (docs/tenso
 
 from __future__ import annotations
 
+import random
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 __all__ = [
     "Conv2D",
     "DepthwiseConv2D",
+    "Dropout",
     "Normalization",
     "Resize",
     "ResizeMethod",
@@ -45,6 +47,27 @@ class Normalization(NamedTuple):
         """float32 RGB 0..255 -> normalised; it has no weights."""
         variance = [std**2 for std in self.std]
         return tf.keras.layers.Normalization(mean=list(self.mean), variance=variance, name=name)
+
+
+@tf.keras.utils.register_keras_serializable("segkit")
+class Dropout(tf.keras.layers.Dropout):
+    """Keras's own, whose random state is in a checkpoint: a training that is resumed goes on."""
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        # Python's own random numbers are what `set_random_seed` seeds.
+        self._random = tf.random.Generator.from_seed(random.getrandbits(63))
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Sets a share of the values to 0 in training, and scales the others up."""
+        if not training:
+            return inputs
+        return tf.nn.experimental.general_dropout(
+            inputs,
+            rate=self.rate,
+            noise_shape=self._get_noise_shape(inputs),
+            uniform_sampler=self._random.uniform,
+        )
 
 
 # === Convolutions ===
