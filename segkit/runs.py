@@ -2,10 +2,10 @@
 
 <root>/<prefix>_<n>/
 config.yaml       every option as resolved; `--config_path` reads it back
-command.txt       the command line
+command.txt       the command lines, of the start and of each time it was resumed
 env.txt           versions, git commit, platform
-results.csv       one line an epoch
-checkpoints/      best.h5, last.h5
+results.csv       one line an epoch; curves.png draws it
+checkpoints/      best.h5, last.h5, and state/ to resume from
 tensorboard/
 """
 
@@ -17,56 +17,96 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from segkit import __version__
-from segkit.config import to_yaml
+from segkit.config import CONFIG_FILE, to_yaml
 from segkit.errors import ConfigError
 
-__all__ = ["Run", "library_versions"]
+__all__ = ["Run", "library_versions", "replacing"]
 
 _LIBRARIES = ("tensorflow", "tensorflow-datasets", "numpy", "opencv-python", "protobuf", "grpcio")
 
 
 class Run:
-    """A new, numbered run folder.
+    """A run folder that is there; `create` makes one.
 
     Args:
-        root: Folder of the runs.
-        prefix: First part of the folder's name.
-        options: The command's options, written to config.yaml.
+        path: The folder.
         tensorboard: Folder for the TensorBoard logs of many runs, instead of the run folder.
-
-    Raises:
-        ConfigError: The folder cannot be made.
     """
 
-    def __init__(
-        self, root: Path, prefix: str, options: Any, *, tensorboard: Path | None = None
-    ) -> None:
-        self.path = _make_numbered(root, prefix)
-        self.best = self.path / "checkpoints" / "best.h5"
-        self.last = self.path / "checkpoints" / "last.h5"
-        self.results = self.path / "results.csv"
-        self.tensorboard = (
-            tensorboard / root.name / self.path.name if tensorboard else self.path / "tensorboard"
-        )
-        self.best.parent.mkdir()
-        (self.path / "config.yaml").write_text(to_yaml(options), encoding="utf-8")
-        (self.path / "command.txt").write_text(shlex.join(sys.argv) + "\n", encoding="utf-8")
-        (self.path / "env.txt").write_text(_environment(), encoding="utf-8")
+    def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
+        self.path = path
+        self.config = path / CONFIG_FILE
+        self.best = path / "checkpoints" / "best.h5"
+        self.last = path / "checkpoints" / "last.h5"
+        self.state = path / "checkpoints" / "state"
+        self.results = path / "results.csv"
+        self.tensorboard = path / "tensorboard"
+        if tensorboard:
+            self.tensorboard = tensorboard / path.absolute().parent.name / path.name
 
-    def add_result(self, row: Mapping[str, Any]) -> None:
-        """Appends a line to results.csv; the first one writes the header."""
-        new = not self.results.exists()
-        with self.results.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    @classmethod
+    def create(
+        cls, root: Path, prefix: str, options: Any, *, tensorboard: Path | None = None
+    ) -> Run:
+        """A new, numbered run folder.
+
+        Args:
+            root: Folder of the runs.
+            prefix: First part of the folder's name.
+            options: The command's options, written to config.yaml.
+            tensorboard: As of Run.
+
+        Raises:
+            ConfigError: The folder cannot be made.
+        """
+        run = cls(_make_numbered(root, prefix), tensorboard=tensorboard)
+        run.best.parent.mkdir()
+        run.note(options)
+        (run.path / "env.txt").write_text(_environment(), encoding="utf-8")
+        return run
+
+    def note(self, options: Any) -> None:
+        """Writes the options to config.yaml, and adds this process's command to command.txt."""
+        with replacing(self.config) as incoming:
+            incoming.write_text(to_yaml(options), encoding="utf-8")
+        with (self.path / "command.txt").open("a", encoding="utf-8") as file:
+            file.write(shlex.join(sys.argv) + "\n")
+
+    def read_results(self) -> list[dict[str, str]]:
+        """The rows of results.csv; one that was cut off half written is left out."""
+        if not self.results.exists():
+            return []
+        with self.results.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values()]
+
+    def write_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes results.csv anew."""
+        with replacing(self.results) as incoming, incoming.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside a file to write to; it takes the file's place once all is written.
+
+    At every moment the file is whole, the old one or the new one. What raises leaves the old one.
+    """
+    incoming = path.with_name(f".incoming-{path.name}")
+    try:
+        yield incoming
+        os.replace(incoming, path)
+    except BaseException:
+        incoming.unlink(missing_ok=True)
+        raise
 
 
 def library_versions() -> dict[str, str]:

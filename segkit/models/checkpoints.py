@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from segkit.labels import Label, LabelMap
 from segkit.models import build_model, inference_model
 from segkit.models.layers import ResizeMethod
 from segkit.models.pretrained import read_layers, set_layers
+from segkit.runs import replacing
 
 __all__ = ["CheckpointRecord", "digest", "load_checkpoint", "read_record", "save_checkpoint"]
 
@@ -51,13 +51,12 @@ class CheckpointRecord:
 
 def save_checkpoint(model: tf.keras.Model, record: CheckpointRecord, path: Path) -> None:
     """Writes weights and record to `path`; at every moment a whole file is there."""
-    incoming = path.with_name(f".incoming-{path.name}")
-    model.save_weights(incoming, save_format="h5")
     fields = asdict(record)
     fields["labels"] = [[label.name, *label.color] for label in record.labels.labels]
-    with h5py.File(incoming, "a") as file:
-        file.attrs[_ATTRIBUTE] = json.dumps(fields)
-    os.replace(incoming, path)
+    with replacing(path) as incoming:
+        model.save_weights(incoming, save_format="h5")
+        with h5py.File(incoming, "a") as file:
+            file.attrs[_ATTRIBUTE] = json.dumps(fields)
 
 
 def load_checkpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from segkit.errors import CheckpointError
 from segkit.models.network import Network
+from segkit.runs import replacing
 
 __all__ = ["is_head", "load_pretrained", "read_layers", "save_layers", "set_layers"]
 
@@ -119,18 +119,12 @@ def save_layers(layers: Mapping[str, Arrays], path: Path) -> None:
         layers: Layer name -> its arrays in the order of `layer.weights`.
         path: The file, .h5.
     """
-    incoming = path.with_name(f".incoming-{path.name}")
-    try:
-        with h5py.File(incoming, "w") as file:
-            for name, arrays in layers.items():
-                group = file.create_group(name)
-                group.attrs["weight_names"] = [str(index) for index in range(len(arrays))]
-                for index, array in enumerate(arrays):
-                    group.create_dataset(str(index), data=array)
-        os.replace(incoming, path)
-    except BaseException:
-        incoming.unlink(missing_ok=True)
-        raise
+    with replacing(path) as incoming, h5py.File(incoming, "w") as file:
+        for name, arrays in layers.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [str(index) for index in range(len(arrays))]
+            for index, array in enumerate(arrays):
+                group.create_dataset(str(index), data=array)
 
 
 def _some(names: Sequence[str]) -> str:
