@@ -32,10 +32,10 @@ from segkit.data.pipeline import Examples, train_batches
 from segkit.data.recipe import make_augmentation
 from segkit.evaluation.latency import cpu_name
 from segkit.models import build_model
-from segkit.training.fit import make_train_step
 from segkit.training.objective import Objective
 from segkit.training.optimizers import make_optimizer
 from segkit.training.strategy import choose_precision
+from segkit.training.train_step import make_train_step
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHES = ("none", "memory", "disk")

@@ -23,11 +23,11 @@ import tensorflow as tf
 
 from segkit.evaluation.latency import cpu_name
 from segkit.models import NETWORKS, build_model
-from segkit.training.fit import make_train_step
 from segkit.training.losses import AUXILIARY_WEIGHT
 from segkit.training.objective import Objective
 from segkit.training.optimizers import make_optimizer
 from segkit.training.strategy import choose_precision
+from segkit.training.train_step import make_train_step
 from segkit.video.meters import percentiles
 
 WARM_UP = 3

@@ -23,12 +23,15 @@ from segkit.errors import ConfigError, SegkitError
 
 __all__ = [
     "AS_YAML",
+    "CONFIG_FILE",
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
     "EXIT_USER_ERROR",
     "POSITIONAL",
+    "RUN_FOLDER",
     "Command",
     "execute",
+    "read_options",
     "to_yaml",
 ]
 
@@ -46,9 +49,16 @@ def _read_word(word: str) -> Any:
         raise argparse.ArgumentTypeError(f"'{word}' is not YAML: {err}") from err
 
 
+# The options of a run, in its folder.
+CONFIG_FILE = "config.yaml"
+
 # Metadata of a list field of Options whose words are YAML: `--flag word 'word: {key: value}'` on
 # the command line, a list of the same in a configuration.
 AS_YAML = {"custom_args": {"type": _read_word}}
+
+# Metadata of a Path field of Options that names the folder of a run to go on with: its config.yaml
+# is read as that of --config_path is.
+RUN_FOLDER = {"run_folder": True}
 
 # Metadata of a field of Options that is given without a flag: `segkit check-data KIND:PATH`.
 POSITIONAL = {"positional": True}
@@ -101,9 +111,18 @@ def to_yaml(options: Any) -> str:
     return yaml.safe_dump(_plain(asdict(options)), sort_keys=False)
 
 
+def read_options(command: Command, path: Path) -> Any:
+    """The options that `to_yaml` wrote.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds something else.
+    """
+    return _parse(command, ["--config_path", str(path)], "segkit")
+
+
 def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     argv = list(argv)
-    path = _config_path(argv)
+    path = _config_path(argv, fields(command.Options))
     if path is not None:
         bare, flags = _words_from_yaml(path, fields(command.Options))
         # A flag of one word, so that a list before it takes no word of the command line.
@@ -167,10 +186,29 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return (text or "").replace("%", "%%").replace("%%(default)s", "%(default)s")
 
 
-def _config_path(argv: Sequence[str]) -> Path | None:
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _config_path(argv: Sequence[str], options: Sequence[Field[Any]]) -> Path | None:
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--config_path", type=Path)
-    return cast("Path | None", peek.parse_known_args(argv)[0].config_path)
+    folders = [option.name for option in options if option.metadata.get("run_folder")]
+    for name in folders:
+        peek.add_argument(f"--{name}", type=Path)
+    try:
+        given = vars(peek.parse_known_args(argv)[0])
+    except argparse.ArgumentError:
+        return None  # the parser of all flags will say so
+    configs = [given[name] / CONFIG_FILE for name in folders if given[name] is not None]
+    for config in configs:
+        if not config.is_file():
+            raise ConfigError(
+                f"'{config.parent}' is not the folder of a run: it holds no {CONFIG_FILE}",
+                expected="the run folder that is printed at the start",
+            )
+    if configs and given["config_path"] is not None:
+        raise ConfigError(
+            f"--config_path and --{folders[0]} are both given",
+            expected="one of them: a run folder holds its own configuration",
+        )
+    return cast("Path | None", configs[0] if configs else given["config_path"])
 
 
 def _words_from_yaml(path: Path, options: Sequence[Field[Any]]) -> tuple[list[str], list[str]]:

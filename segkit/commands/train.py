@@ -5,17 +5,21 @@ The run folder holds the resolved options, results.csv, TensorBoard logs and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segkit.commands import check_data, export
-from segkit.config import AS_YAML
+from segkit.commands.resume import check_resumed
+from segkit.config import AS_YAML, RUN_FOLDER
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from segkit.data.full_semantic import FullSemantic
+    from segkit.runs import Run
+    from segkit.training.fit import Outcome, Plan
 
 __all__ = ["Options", "run"]
 
@@ -53,12 +57,19 @@ class Options:
     lr_schedule: Literal["polynomial", "cosine", "step", "constant"] = "polynomial"
     """how the learning rate decays by step: polynomial (power 0.9), cosine, step (to a tenth at 60
     and at 85 % of the training), constant"""
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    """sgd has momentum 0.9"""
+    optimizer: Literal["sgd", "adam", "adamw", "radam", "ranger"] = "adamw"
+    """sgd has momentum 0.9; radam is RectifiedAdam, ranger is Lookahead over it"""
     weight_decay: float = 0.0005
-    """decoupled weight decay of sgd and adamw, without normalisation and biases"""
+    """decoupled weight decay of all but adam, without normalisation and biases"""
     use_weightDecay: bool = True
     """false turns weight decay off"""
+    backbone_lr_factor: float = 1.0
+    """the backbone's learning rate is this times that of the head"""
+    clip_norm: float = 0.0
+    """gradients longer than this, over all weights, are shortened to it; 0 leaves them"""
+    ema_decay: float = 0.0
+    """decay by step of an average of the weights, which is then evaluated and saved in their stead
+    (0.999 for some thousand steps); 0 for none"""
     loss: list[Any] = field(default_factory=lambda: ["cross_entropy"], metadata=AS_YAML)
     """losses, added up: names, or 'name: {parameter: value}', as in docs/losses.md:
     cross_entropy, focal, binary_cross_entropy, binary_focal, ohem, dice, lovasz"""
@@ -93,6 +104,13 @@ class Options:
     """the GPU to train on"""
     multi_gpu: bool = False
     """train on all visible GPUs"""
+    patience: int = 0
+    """epochs without a better val mean_iou after which training ends; 0 for never"""
+    resume: Path | None = field(default=None, metadata=RUN_FOLDER)
+    """the folder of a run that was interrupted, to go on with; its own flags count, except those
+    given here"""
+    save_minutes: float = 10.0
+    """minutes after which what --resume needs is saved within an epoch; it always is after one"""
     seed: int = 1
     """of weights, order and augmentation"""
     checkpoint_dir: Path = Path("checkpoints")
@@ -116,9 +134,17 @@ class Options:
             ("boundary_weight", 0),
             ("boundary_radius", 1),
             ("auxiliary_weight", 0),
+            ("backbone_lr_factor", 0),
+            ("clip_norm", 0),
+            ("patience", 0),
+            ("save_minutes", 0),
         ):
             if not getattr(self, flag) >= least:
                 raise ConfigError(f"--{flag} is {getattr(self, flag)}", expected=f"{least} or more")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f"--ema_decay is {self.ema_decay}", expected="0 for none, or below 1, as 0.999"
+            )
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}", expected="a number above 0")
         if self.saved_model and self.saved_model_path is None:
@@ -147,14 +173,15 @@ def _train(options: Options) -> None:
     from segkit.data.full_semantic import open_dataset
     from segkit.data.recipe import make_augmentation
     from segkit.models import build_model, canonical_name, resolve_aspp_rates
-    from segkit.runs import Run
-    from segkit.training.fit import Plan, fit
+    from segkit.training.fit import Batches, Plan, fit
     from segkit.training.objective import Objective, make_loss
-    from segkit.training.optimizers import make_optimizer
+    from segkit.training.optimizers import by_part, make_optimizer
     from segkit.training.schedules import WarmupDecay
     from segkit.training.strategy import choose_precision, make_strategy
 
     # === Everything that a user can have got wrong, before a run folder is made ===
+    if options.resume is not None:
+        check_resumed(sys.modules[__name__], options, options.resume)
     network = canonical_name(options.network)
     augmentation = make_augmentation(
         options.augmentation,
@@ -183,7 +210,7 @@ def _train(options: Options) -> None:
             options.image_size,
             dataset.labels.num_classes,
             auxiliary=True,
-            weights=options.weights,
+            weights="none" if options.resume else options.weights,
             aspp_rates=aspp_rates,
         )
     train, val = open_examples(
@@ -210,19 +237,38 @@ def _train(options: Options) -> None:
         precision=precision,
         strategy=strategy,
         objective=objective,
+        clip_norm=options.clip_norm,
+        ema_decay=options.ema_decay,
+        patience=options.patience,
+        state_seconds=60.0 * options.save_minutes,
     )
-    schedule = WarmupDecay(
-        peak,
-        options.lr_schedule,
-        total_steps=steps_per_epoch * options.epoch,
-        warmup_steps=round(steps_per_epoch * options.warmup_epochs),
+
+    def optimizer_at(factor: float) -> Any:
+        schedule = WarmupDecay(
+            peak * factor,
+            options.lr_schedule,
+            total_steps=steps_per_epoch * options.epoch,
+            warmup_steps=round(steps_per_epoch * options.warmup_epochs),
+        )
+        decay = options.weight_decay if options.use_weightDecay else 0.0
+        return make_optimizer(options.optimizer, schedule, weight_decay=decay)
+
+    order = {"batch_size": global_batch_size, "seed": options.seed}
+    batches = Batches(
+        train=lambda step: pipeline.train_batches(
+            train,
+            image_size=options.image_size,
+            augmentation=augmentation,
+            deterministic=options.deterministic,
+            first_step=step,
+            **order,
+        ),
+        val=pipeline.val_batches(
+            val.in_order(), image_size=options.image_size, batch_size=global_batch_size
+        ),
+        stems=lambda step: pipeline.batch_stems(train, step=step, **order),
     )
-    run_folder = Run(
-        options.checkpoint_dir / (options.model_name or date.today().strftime("%m%d")),
-        options.model_prefix,
-        options,
-        tensorboard=options.tensorboard_dir,
-    )
+    run_folder = _run_folder(options)
     print(
         f"run folder {run_folder.path}\n"
         f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
@@ -236,34 +282,55 @@ def _train(options: Options) -> None:
     )
 
     # === Training ===
-    matrix = fit(
+    outcome = fit(
         plan,
         model,
-        make_optimizer=lambda: make_optimizer(
-            options.optimizer,
-            schedule,
-            weight_decay=options.weight_decay if options.use_weightDecay else 0.0,
-        ),
-        train_batches=pipeline.train_batches(
-            train,
-            image_size=options.image_size,
-            batch_size=global_batch_size,
-            augmentation=augmentation,
-            seed=options.seed,
-            deterministic=options.deterministic,
-        ),
-        val_batches=pipeline.val_batches(
-            val.in_order(), image_size=options.image_size, batch_size=global_batch_size
-        ),
+        make_optimizer=lambda: by_part(optimizer_at, model, backbone=options.backbone_lr_factor),
+        batches=batches,
         run=run_folder,
         report=lambda line: print(line, flush=True),
     )
-    for name, iou in zip(dataset.labels.names, matrix.class_iou, strict=True):
+    if outcome.signal and not plan.is_over(outcome.standing):
+        print(
+            f"stopped after step {outcome.standing.step:,} of {plan.epochs * steps_per_epoch:,}, "
+            f"all saved; go on: python train.py --resume {run_folder.path}",
+            flush=True,
+        )
+        raise SystemExit(128 + outcome.signal)
+    _print_end(run_folder, plan, outcome)
+
+
+def _run_folder(options: Options) -> Run:
+    """A new one, or the one to go on with."""
+    from segkit.runs import Run
+
+    if options.resume is None:
+        return Run.create(
+            options.checkpoint_dir / (options.model_name or date.today().strftime("%m%d")),
+            options.model_prefix,
+            options,
+            tensorboard=options.tensorboard_dir,
+        )
+    run = Run(options.resume, tensorboard=options.tensorboard_dir)
+    run.note(replace(options, resume=None))
+    return run
+
+
+def _print_end(run: Run, plan: Plan, outcome: Outcome) -> None:
+    standing = outcome.standing
+    epoch = standing.step // plan.steps_per_epoch
+    if epoch < plan.epochs:
+        print(
+            f"no better val mean_iou for {plan.patience} epochs: ended after epoch {epoch}; "
+            f"--resume {run.path} --patience 0 goes on"
+        )
+    matrix = outcome.matrix
+    for name, iou in zip(plan.labels.names, matrix.class_iou, strict=True):
         print(f"  {name:<20} IoU {iou:.3f}")
     print(
-        f"best val mean_iou {matrix.mean_iou:.3f} (classes in neither truth nor prediction left "
-        f"out), in {run_folder.best}\n"
-        f"export it: python train.py --saved_model --saved_model_path {run_folder.path}"
+        f"best val mean_iou {matrix.mean_iou:.3f} after epoch {standing.best_epoch} of {epoch} "
+        f"(classes in neither truth nor prediction left out), in {run.best}\n"
+        f"export it: python train.py --saved_model --saved_model_path {run.path}"
     )
 
 

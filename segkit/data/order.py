@@ -1,4 +1,4 @@
-"""The order in which training sees examples: it follows from seed and pass, so it begins anywhere."""
+"""The order in which training sees examples: a function of seed and pass, so it begins anywhere."""
 
 from __future__ import annotations
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
-from segkit.errors import SegkitError
+from segkit.errors import ConfigError, SegkitError
 from segkit.evaluation.evaluate import evaluate, make_confusion_step
 from segkit.evaluation.metrics import ConfusionMatrix
 from segkit.labels import LabelMap
-from segkit.models import heads_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
-from segkit.training.losses import Target
+from segkit.training.average import WeightAverage
+from segkit.training.interruption import Interruption, interruptible
 from segkit.training.objective import Objective
+from segkit.training.optimizers import build_slots, current_learning_rate
+from segkit.training.run_log import EpochResult, RunLog
+from segkit.training.state import Standing, TrainingState
+from segkit.training.train_step import make_train_step
 
-__all__ = ["Plan", "fit", "make_train_step"]
+__all__ = ["Batches", "Outcome", "Plan", "fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,12 @@ class Plan:
         precision: Name of Keras's policy, already set.
         strategy: The devices.
         objective: What is minimised.
+        clip_norm: Longest gradient, see `make_train_step`; 0 for any.
+        ema_decay: Of the average of the weights that is evaluated and saved in their stead, see
+            `WeightAverage`; 0 for the weights themselves.
+        patience: Epochs without a better val mean_iou after which it ends; 0 for never.
+        state_seconds: Seconds after which the state is saved within an epoch; it always is after
+            one.
     """
 
     network: str
@@ -50,178 +62,241 @@ class Plan:
     precision: str
     strategy: tf.distribute.Strategy
     objective: Objective = field(default_factory=Objective)
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    patience: int = 0
+    state_seconds: float = 600.0
+
+    def is_over(self, standing: Standing) -> bool:
+        """Whether all epochs are done, or patience is at an end."""
+        epoch = standing.step // self.steps_per_epoch
+        return epoch >= self.epochs or 0 < self.patience <= epoch - standing.best_epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """What to train and to validate on.
+
+    Args:
+        train: From a step on, counted from 0: endless batches of (image float32 (B, h, w, 3), mask
+            uint8 (B, h, w)).
+        val: One pass, every image once; likewise.
+        stems: Names the images in the batch of a step.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    val: tf.data.Dataset
+    stems: Callable[[int], list[str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Args:
+        standing: How far it came, and its best epoch.
+        signal: What interrupted it, or None.
+    """
+
+    standing: Standing
+    signal: signal.Signals | None
+
+    @property
+    def matrix(self) -> ConfusionMatrix:
+        """The confusion matrix of the best epoch."""
+        matrix = ConfusionMatrix(max(1, len(self.standing.best_counts)))
+        if self.standing.best_counts:
+            matrix.add(self.standing.best_counts)
+        return matrix
 
 
 def fit(
     plan: Plan,
     model: tf.keras.Model,
     *,
-    make_optimizer: Callable[[], tf.keras.optimizers.Optimizer],
-    train_batches: tf.data.Dataset,
-    val_batches: tf.data.Dataset,
+    make_optimizer: Callable[[], Any],
+    batches: Batches,
     run: Run,
     report: Callable[[str], None],
-) -> ConfusionMatrix:
+) -> Outcome:
     """Trains a model; leaves last.h5 and best.h5 (by val mean_iou) in the run folder.
+
+    Where the run folder holds the state of a training that ended early, it goes on from there.
 
     Args:
         plan: What, for how long, where.
         model: The plan's network, built inside the strategy's scope.
         make_optimizer: Called inside the strategy's scope.
-        train_batches: Endless; (image float32 (B, h, w, 3), mask uint8 (B, h, w)).
-        val_batches: One pass, every image once; likewise.
+        batches: What to train and to validate on.
         run: Its folder takes checkpoints, results.csv and tensorboard/.
         report: Takes the line of each epoch.
 
-    Returns:
-        The confusion matrix of the best epoch.
-
     Raises:
         SegkitError: The loss is no longer finite.
+        CheckpointError: The state in the run folder is damaged or of another training.
+        ConfigError: It is one of another global batch size.
     """
     # === Optimizer and steps ===
     strategy = plan.strategy
-    num_classes = plan.labels.num_classes
     with strategy.scope():
         optimizer = make_optimizer()
         if plan.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        optimizer.build(model.trainable_variables)
-    train_step = make_train_step(model, optimizer, strategy, objective=plan.objective)
-    confusion_step = make_confusion_step(model, num_classes, strategy)
+        build_slots(optimizer, model.trainable_variables)
+        average = WeightAverage(model, plan.ema_decay) if plan.ema_decay else None
+    train_step = make_train_step(
+        model,
+        optimizer,
+        strategy,
+        objective=plan.objective,
+        clip_norm=plan.clip_norm,
+        average=average,
+    )
+    confusion_step = make_confusion_step(model, plan.labels.num_classes, strategy)
 
-    # === Input ===
-    batches = iter(strategy.experimental_distribute_dataset(train_batches))
-    val_batches = strategy.experimental_distribute_dataset(val_batches)
+    # === State: a new one, or that of the process before this one ===
+    standing = Standing(global_batch_size=plan.global_batch_size)
+    held = {"model": model, "optimizer": optimizer} | ({"average": average} if average else {})
+    state = TrainingState(run.state, standing, **held)
+    if state.restore():
+        _check_same_batch(plan, standing)
+        report(f"going on after step {standing.step:,}")
+
+    # === Input and output ===
+    train_batches = iter(strategy.experimental_distribute_dataset(batches.train(standing.step)))
+    val_batches = strategy.experimental_distribute_dataset(batches.val)
+    log = RunLog(run, plan.labels, step=standing.step)
 
     # === Loop ===
-    writer = tf.summary.create_file_writer(str(run.tensorboard))
-    best, best_matrix, best_epoch = -1.0, ConfusionMatrix(num_classes), 0
-    started = time.perf_counter()
-    for epoch in range(1, plan.epochs + 1):
-        loss, seconds, waited = _train_epoch(train_step, batches, plan.steps_per_epoch)
-        if not math.isfinite(loss):
-            raise SegkitError(
-                f"the loss became {loss} in epoch {epoch}",
-                expected="a finite loss",
-                next_step="lower --lr, or train with --mixed_precision false; "
-                f"the last good weights are '{run.last}'",
+    started, first_step = time.perf_counter(), standing.step
+    with interruptible() as interruption:
+        epoch = _Epoch(plan, standing, state, interruption)
+        while not plan.is_over(standing) and not interruption.signal:
+            if not epoch.train(train_step, train_batches, batches.stems):
+                break
+            with average.in_place() if average else nullcontext():
+                matrix = evaluate(confusion_step, val_batches, plan.labels.num_classes)
+                _save_weights(model, plan, run, standing=standing, matrix=matrix)
+            result = EpochResult(
+                epoch=standing.step // plan.steps_per_epoch,
+                step=standing.step,
+                loss=sum(standing.losses) / len(standing.losses),
+                learning_rate=current_learning_rate(optimizer),
+                images_per_second=plan.steps_per_epoch * plan.global_batch_size / standing.seconds,
+                waited=standing.waited / standing.seconds,
+                matrix=matrix,
             )
-        matrix = evaluate(confusion_step, val_batches, num_classes)
-        record = CheckpointRecord(
-            network=plan.network,
-            image_size=plan.image_size,
-            aspp_rates=plan.aspp_rates,
-            labels=plan.labels,
-            auxiliary=len(model.outputs) > 1,
-            precision=plan.precision,
-            epoch=epoch,
-            step=epoch * plan.steps_per_epoch,
-            val_mean_iou=matrix.mean_iou,
+            standing.begin_epoch()
+            log.epoch(result)
+            state.save()
+            steps_left = plan.epochs * plan.steps_per_epoch - standing.step
+            pace = (time.perf_counter() - started) / (standing.step - first_step)
+            report(_line(plan, standing, result, seconds_left=pace * steps_left))
+    log.close()
+    return Outcome(standing, interruption.signal)
+
+
+class _Epoch:
+    """Trains until an epoch is done, and saves the state on the way."""
+
+    def __init__(
+        self, plan: Plan, standing: Standing, state: TrainingState, interruption: Interruption
+    ) -> None:
+        self._plan = plan
+        self._standing = standing
+        self._state = state
+        self._interruption = interruption
+
+    def train(
+        self,
+        step: Callable[[Any], tf.Tensor],
+        batches: Iterator[Any],
+        stems: Callable[[int], list[str]],
+    ) -> bool:
+        """Does the steps that are left of the epoch; False if it was interrupted, and saved."""
+        standing, steps = self._standing, self._plan.steps_per_epoch
+        saved = time.perf_counter()
+        pending: list[tf.Tensor] = []  # losses that are not yet read
+        while (done := len(standing.losses) + len(pending)) < steps:
+            # === Save ===
+            asked = self._interruption.signal is not None
+            if asked or (pending and time.perf_counter() - saved > self._plan.state_seconds):
+                self._read(pending, stems)
+                self._state.save()
+                saved = time.perf_counter()
+                if asked:
+                    return False
+            # === Step ===
+            started = time.perf_counter()
+            batch = next(batches)
+            standing.waited += time.perf_counter() - started
+            loss = step(batch)
+            # Reading the loss of the step before never keeps the device waiting for the next one.
+            self._read(pending, stems)
+            pending.append(loss)
+            if done + 1 == steps:
+                self._read(pending, stems)
+            standing.seconds += time.perf_counter() - started
+        return True
+
+    def _read(self, pending: list[tf.Tensor], stems: Callable[[int], list[str]]) -> None:
+        """Moves losses over to the standing, as steps that are done."""
+        while pending:
+            loss = float(pending.pop(0))
+            if not math.isfinite(loss):
+                raise self._not_finite(loss, stems)
+            self._standing.losses.append(loss)
+            self._standing.step += 1
+
+    def _not_finite(self, loss: float, stems: Callable[[int], list[str]]) -> SegkitError:
+        step = self._standing.step
+        return SegkitError(
+            f"the loss became {loss} in step {step + 1:,} (epoch "
+            f"{step // self._plan.steps_per_epoch + 1}), on the images {', '.join(stems(step))}",
+            expected="a finite loss",
+            next_step="look at these images; then lower --lr, limit the gradient by --clip_norm 1, "
+            "or train with --mixed_precision false. The last good state is saved",
         )
-        save_checkpoint(model, record, run.last)
-        if matrix.mean_iou > best:
-            best, best_matrix, best_epoch = matrix.mean_iou, matrix, epoch
-            save_checkpoint(model, record, run.best)
 
-        rate = float(tf.convert_to_tensor(optimizer.learning_rate))  # a MirroredVariable on GPUs
-        images_per_second = plan.steps_per_epoch * plan.global_batch_size / seconds
-        run.add_result(_row(record, loss, rate, images_per_second, matrix))
-        with writer.as_default(step=epoch):
-            tf.summary.scalar("loss", loss)
-            tf.summary.scalar("learning_rate", rate)
-            tf.summary.scalar("val_mean_iou", matrix.mean_iou)
-            tf.summary.scalar("val_pixel_accuracy", matrix.pixel_accuracy)
-        left = (time.perf_counter() - started) / epoch * (plan.epochs - epoch)
-        report(
-            f"epoch {epoch}/{plan.epochs}  loss {loss:.3g}  val_mean_iou {matrix.mean_iou:.3f} "
-            f"(best {best:.3f} @ {best_epoch})  {images_per_second:.3g} img/s  "
-            f"data {waited / seconds:.0%}  ETA {_duration(left)}"
+
+def _check_same_batch(plan: Plan, standing: Standing) -> None:
+    if standing.global_batch_size != plan.global_batch_size:
+        raise ConfigError(
+            f"the global batch is {plan.global_batch_size} images, but the run that is resumed had "
+            f"{standing.global_batch_size}",
+            expected="the same: --batch_size times the number of GPUs",
         )
-    writer.close()
-    return best_matrix
 
 
-def make_train_step(
-    model: tf.keras.Model,
-    optimizer: tf.keras.optimizers.Optimizer,
-    strategy: tf.distribute.Strategy,
-    *,
-    objective: Objective,
-) -> Callable[[Any], tf.Tensor]:
-    """A graph that takes a distributed batch, updates the weights and gives the loss.
-
-    Args:
-        model: Of `build_model`, so that its logits are known before their last resize.
-        optimizer: Built; a LossScaleOptimizer for float16.
-        strategy: Runs the step on its replicas.
-        objective: What is minimised.
-    """
-    scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
-    heads = heads_model(model)
-
-    # Compiled, a CPU computes it in one pass. Replicas cannot talk in compiled code, and on GPUs it
-    # is untested.
-    alone = strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU")
-
-    @tf.function(jit_compile=alone)
-    def loss_and_slopes(logits: list[tf.Tensor], target: Target) -> tuple[tf.Tensor, Any]:
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            loss = objective(logits, target, image_size=model.input_shape[1:3])
-        return loss, tape.gradient(loss, logits)
-
-    def on_replica(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = tf.nest.flatten(heads(image, training=True))
-        loss, slopes = loss_and_slopes(logits, objective.target(mask))
-        if scaled:
-            slopes = [optimizer.get_scaled_loss(slope) for slope in slopes]
-        gradients = tape.gradient(logits, model.trainable_variables, output_gradients=slopes)
-        if scaled:
-            gradients = optimizer.get_unscaled_gradients(gradients)
-        # Sums over the replicas; each loss is already a share of the global batch's mean.
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    @tf.function
-    def step(batch: Any) -> tf.Tensor:
-        return strategy.reduce("SUM", strategy.run(on_replica, args=batch), axis=None)
-
-    return step
+def _save_weights(
+    model: tf.keras.Model, plan: Plan, run: Run, *, standing: Standing, matrix: ConfusionMatrix
+) -> None:
+    """Writes last.h5, and best.h5 if it is the best."""
+    record = CheckpointRecord(
+        network=plan.network,
+        image_size=plan.image_size,
+        aspp_rates=plan.aspp_rates,
+        labels=plan.labels,
+        auxiliary=len(model.outputs) > 1,
+        precision=plan.precision,
+        epoch=standing.step // plan.steps_per_epoch,
+        step=standing.step,
+        val_mean_iou=matrix.mean_iou,
+    )
+    save_checkpoint(model, record, run.last)
+    if matrix.mean_iou > standing.best:
+        standing.best, standing.best_epoch = matrix.mean_iou, record.epoch
+        standing.best_counts = matrix.counts.tolist()
+        save_checkpoint(model, record, run.best)
 
 
-def _train_epoch(
-    step: Callable[[Any], tf.Tensor], batches: Iterator[Any], steps: int
-) -> tuple[float, float, float]:
-    """Returns mean loss, seconds in all and seconds spent waiting for data."""
-    started = time.perf_counter()
-    waited = 0.0
-    losses = []
-    for _ in range(steps):
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - asked
-        losses.append(step(batch))
-    # Reading the losses waits for the device: before that, the seconds mean nothing.
-    loss = float(tf.reduce_mean(losses))
-    return loss, time.perf_counter() - started, waited
-
-
-def _row(
-    record: CheckpointRecord, loss: float, rate: float, speed: float, matrix: ConfusionMatrix
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "epoch": record.epoch,
-        "step": record.step,
-        "loss": loss,
-        "learning_rate": rate,
-        "images_per_second": speed,
-        "val_mean_iou": matrix.mean_iou,
-        "val_pixel_accuracy": matrix.pixel_accuracy,
-    }
-    names = zip(record.labels.names, matrix.class_iou, strict=True)
-    return row | {f"val_iou_{name}": iou for name, iou in names}
+def _line(plan: Plan, standing: Standing, result: EpochResult, *, seconds_left: float) -> str:
+    return (
+        f"epoch {result.epoch}/{plan.epochs}  loss {result.loss:.3g}  "
+        f"val_mean_iou {result.matrix.mean_iou:.3f} "
+        f"(best {standing.best:.3f} @ {standing.best_epoch})  {result.images_per_second:.3g} img/s "
+        f" data {result.waited:.0%}  ETA {_duration(seconds_left)}"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from segkit.models.checkpoints import load_checkpoint, read_record
 from segkit.models.layers import Normalization
 from segkit.models.network import Network, NetworkOptions
 from segkit.runs import Run
-from segkit.training.fit import Plan, fit
+from segkit.training.fit import Batches, Plan, fit
 from segkit.training.optimizers import make_optimizer
 
 SIZE = (32, 40)
@@ -67,24 +67,33 @@ def bright_and_dark(count: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((image.astype(np.float32), mask))
 
 
+def batches(plan: Plan) -> Batches:
+    size = plan.global_batch_size
+    train = bright_and_dark(8).repeat()
+    return Batches(
+        train=lambda step: train.skip(step * size).batch(size),
+        val=bright_and_dark(5).batch(2),
+        stems=lambda step: [f"image_{(step * size + i) % 8}" for i in range(size)],
+    )
+
+
 def train(plan: Plan, run: Run, *, learning_rate: float = 0.02) -> tuple[Any, list[str]]:
     lines: list[str] = []
     tf.keras.utils.set_random_seed(1)
     model = models.build_model("tiny", SIZE, plan.labels.num_classes, auxiliary=True)
-    matrix = fit(
+    outcome = fit(
         plan,
         model,
         make_optimizer=lambda: make_optimizer("adamw", learning_rate, weight_decay=0.0),
-        train_batches=bright_and_dark(8).repeat().batch(plan.global_batch_size),
-        val_batches=bright_and_dark(5).batch(2),
+        batches=batches(plan),
         run=run,
         report=lines.append,
     )
-    return matrix, lines
+    return outcome.matrix, lines
 
 
 def test_learns_and_leaves_the_run_folder(plan: Plan, tmp_path: Path) -> None:
-    run = Run(tmp_path, "run", plan.labels)
+    run = Run.create(tmp_path, "run", plan.labels)
     matrix, lines = train(plan, run)
     assert matrix.mean_iou > 0.9
     assert matrix.counts.sum() == 5 * (SIZE[0] - 2) * SIZE[1]  # every val image, once, unignored
@@ -101,7 +110,7 @@ def test_learns_and_leaves_the_run_folder(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_the_best_checkpoint_is_the_model_that_scored(plan: Plan, tmp_path: Path) -> None:
-    run = Run(tmp_path, "run", plan.labels)
+    run = Run.create(tmp_path, "run", plan.labels)
     matrix, _ = train(plan, run)
     model, record = load_checkpoint(run.path)
     again = models_confusion(model, plan)
@@ -119,13 +128,16 @@ def models_confusion(model: tf.keras.Model, plan: Plan) -> Any:
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_learns_in_half_precision(plan: Plan, precision: str, tmp_path: Path) -> None:
     tf.keras.mixed_precision.set_global_policy(precision)
-    matrix, _ = train(replace(plan, precision=precision), Run(tmp_path, "run", plan.labels))
+    matrix, _ = train(replace(plan, precision=precision), Run.create(tmp_path, "run", plan.labels))
     assert matrix.mean_iou > 0.9
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(plan: Plan, tmp_path: Path) -> None:
-    run = Run(tmp_path, "run", plan.labels)
-    with pytest.raises(SegkitError, match="loss became (nan|inf) in epoch") as caught:
+    run = Run.create(tmp_path, "run", plan.labels)
+    with pytest.raises(
+        SegkitError, match="loss became (nan|inf) in step 2 .epoch 1., on the images image_4,"
+    ) as caught:
         train(plan, run, learning_rate=1e38)
     assert "--lr" in caught.value.next_step
+    assert "--clip_norm" in caught.value.next_step
     assert not run.best.exists()

@@ -31,7 +31,7 @@ from segkit.labels import LabelMap
 from segkit.models.layers import Normalization
 from segkit.models.network import Network
 from segkit.runs import Run
-from segkit.training.fit import Plan, fit
+from segkit.training.fit import Batches, Plan, fit
 from segkit.training.optimizers import make_optimizer
 from segkit.training.strategy import make_strategy
 
@@ -54,12 +54,13 @@ data = tf.data.Dataset.from_tensor_slices((image, mask))
 tf.keras.utils.set_random_seed(3)
 plan = Plan(network="tiny", image_size=(32, 32), aspp_rates=(), labels=labels, epochs=2,
             steps_per_epoch=3, global_batch_size=4, precision=precision, strategy=strategy)
-run = Run(folder, "run", labels)
+run = Run.create(folder, "run", labels)
 with strategy.scope():
     model = models.build_model("tiny", (32, 32), labels.num_classes, auxiliary=True)
 matrix = fit(plan, model, make_optimizer=lambda: make_optimizer("sgd", 0.01, weight_decay=0.0),
-             train_batches=data.repeat().batch(4), val_batches=data.batch(5), run=run,
-             report=lambda line: None)
+             batches=Batches(train=lambda step: data.repeat().skip(4 * step).batch(4),
+                             val=data.batch(5), stems=lambda step: []),
+             run=run, report=lambda line: None).matrix
 rows = run.results.read_text().splitlines()
 print(json.dumps({"rows": rows, "counts": matrix.counts.tolist()}))
 """
