@@ -122,7 +122,10 @@ def read_options(command: Command, path: Path) -> Any:
 
 def _parse(command: Command, argv: Sequence[str], prog: str) -> Any:
     argv = list(argv)
-    path = _config_path(argv, fields(command.Options))
+    try:
+        path = _config_path(argv, fields(command.Options))
+    except argparse.ArgumentError as err:  # simple-parsing lets such a flag go without a value
+        _parser(command, prog).error(str(err))
     if path is not None:
         bare, flags = _words_from_yaml(path, fields(command.Options))
         # A flag of one word, so that a list before it takes no word of the command line.
@@ -192,10 +195,7 @@ def _config_path(argv: Sequence[str], options: Sequence[Field[Any]]) -> Path | N
     folders = [option.name for option in options if option.metadata.get("run_folder")]
     for name in folders:
         peek.add_argument(f"--{name}", type=Path)
-    try:
-        given = vars(peek.parse_known_args(argv)[0])
-    except argparse.ArgumentError:
-        return None  # the parser of all flags will say so
+    given = vars(peek.parse_known_args(argv)[0])
     configs = [given[name] / CONFIG_FILE for name in folders if given[name] is not None]
     for config in configs:
         if not config.is_file():

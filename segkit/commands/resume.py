@@ -44,13 +44,14 @@ def check_resumed(command: Command, options: Any, run_folder: Path) -> None:
     Raises:
         ConfigError: A flag differs that is not one of MAY_CHANGE.
     """
+    may_change = ", ".join(f"--{name}" for name in sorted(MAY_CHANGE - {"resume"}))
     before = read_options(command, run_folder / CONFIG_FILE)
     for field in fields(options):
         now, then = (getattr(held, field.name) for held in (options, before))
         if now != then and field.name not in MAY_CHANGE:
             raise ConfigError(
                 f"--{field.name} is {now}: the run that is resumed has {then}",
-                expected=f"the same; what may change: --{', --'.join(sorted(MAY_CHANGE))}",
+                expected=f"the same; what may change: {may_change}",
                 next_step="leave it out, or start a new run from the weights of this one: "
                 f"--weights {run_folder / 'checkpoints' / 'last.h5'}",
             )

@@ -274,7 +274,7 @@ def _train(options: Options) -> None:
         f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
         f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
         f"{network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
-        f"{options.optimizer}, {_start(network, options.weights)}\n"
+        f"{options.optimizer}, {_start(network, options)}\n"
         f"augmentation {', '.join(type(step).__name__ for step in augmentation) or 'none'}\n"
         f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
         f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
@@ -351,11 +351,13 @@ def _class_weights(dataset: FullSemantic, choice: str) -> tuple[float, ...] | No
     return tuple(found.tolist())
 
 
-def _start(network: str, weights: str) -> str:
+def _start(network: str, options: Options) -> str:
     from segkit.models import NETWORKS
 
-    if weights != "none":
-        return f"from the weights {weights}"
+    if options.resume is not None:
+        return "going on with the run"
+    if options.weights != "none":
+        return f"from the weights {options.weights}"
     if NETWORKS[network].backbone is None:
         return "from random weights"
     return "from random weights (--weights imagenet starts the backbone from ImageNet's)"
