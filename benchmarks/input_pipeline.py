@@ -90,7 +90,7 @@ def batches_of(
         examples,
         image_size=size,
         batch_size=options.batch_size,
-        augmentation=make_augmentation(entries, size),
+        augmentation=make_augmentation(entries, size, crop_size=size),
         seed=0,
     )
 

@@ -103,7 +103,10 @@ def main() -> int:
     size = (options.height, options.width)
     image, mask = Street(1, image_size=size).render(1.0)
     example = {"image": tf.constant(image, tf.float32), "mask": tf.constant(mask)}
-    ways = {name: way(make_augmentation(e, size), example) for name, e in recipes().items()}
+    ways = {
+        name: way(make_augmentation(e, size, crop_size=size), example)
+        for name, e in recipes().items()
+    }
     figures = {}
     for name, values in measure(ways, options.rounds).items():
         p50, p90 = percentiles(values, (50, 90))

@@ -45,7 +45,10 @@ class Options:
     num_classes: int | None = None
     """number of classes, with the background; must be the data set's, which is the default"""
     image_size: tuple[int, int] = (480, 640)
-    """height and width of the crops and of validation"""
+    """height and width that validation and the served model see"""
+    crop_size: tuple[int, int] | None = None
+    """height and width of the train images, cut out of images at --image_size times the scale;
+    --image_size by default"""
     batch_size: int = 8
     """images a step on each replica"""
     epoch: int = 100
@@ -183,9 +186,11 @@ def _train(options: Options) -> None:
     if options.resume is not None:
         check_resumed(sys.modules[__name__], options, options.resume)
     network = canonical_name(options.network)
+    crop_size = options.crop_size or options.image_size
     augmentation = make_augmentation(
         options.augmentation,
         options.image_size,
+        crop_size=crop_size,
         min_scale=options.min_scale,
         max_scale=options.max_scale,
     )
@@ -203,11 +208,11 @@ def _train(options: Options) -> None:
     strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
     precision = choose_precision(mixed=options.mixed_precision)
     tf.keras.utils.set_random_seed(options.seed)
-    aspp_rates = resolve_aspp_rates(network, options.image_size, options.aspp_rates)
+    aspp_rates = resolve_aspp_rates(network, crop_size, options.aspp_rates)
     with strategy.scope():
         model = build_model(
             network,
-            options.image_size,
+            crop_size,
             dataset.labels.num_classes,
             auxiliary=True,
             weights="none" if options.resume else options.weights,
@@ -257,7 +262,7 @@ def _train(options: Options) -> None:
     batches = Batches(
         train=lambda step: pipeline.train_batches(
             train,
-            image_size=options.image_size,
+            image_size=crop_size,
             augmentation=augmentation,
             deterministic=options.deterministic,
             first_step=step,

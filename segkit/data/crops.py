@@ -25,31 +25,34 @@ class _ScaleCrop(ABC):
     """What the crops share; they differ in where the part lies."""
 
     image_size: tuple[int, int]
+    crop_size: tuple[int, int]
     min_scale: float = 0.5
     max_scale: float = 2.0
     fill: tuple[float, float, float] = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        check_ranges(self, image_size=(1, math.inf), fill=(0, 255))
+        check_ranges(self, image_size=(1, math.inf), crop_size=(1, math.inf), fill=(0, 255))
         if not 0 < self.min_scale <= self.max_scale:
             raise ValueError(
                 f"min_scale {self.min_scale}, max_scale {self.max_scale}: expected 0 < min <= max"
             )
 
     def __call__(self, example: Example) -> Example:
-        """The example at `image_size`."""
+        """The example at `crop_size`."""
         draw, seed = split_seed(example["seed"])
         scale = tf.random.stateless_uniform([], draw, self.min_scale, self.max_scale)
         place = tf.random.stateless_uniform([2], draw + 1)  # 0..1 of the free way, vertical first
         image, mask = example["image"], example["mask"]
 
         full = tf.cast(tf.shape(mask), tf.float32)
-        part = tf.cast(tf.maximum(tf.round(full / tf.maximum(scale, 1.0)), 1.0), tf.int32)
+        output = tf.constant(self.crop_size, tf.float32)
+        # Of the scaled image, how many crops lie side by side: below 1 there is room for padding.
+        crops = scale * tf.constant(self.image_size, tf.float32) / output
+        part = tf.cast(tf.maximum(tf.round(full / tf.maximum(crops, 1.0)), 1.0), tf.int32)
         corner = self._corner(mask, part, place, draw + 2)
         image, mask = _cut(image, corner, part), _cut(mask, corner, part)
 
-        output = tf.constant(self.image_size, tf.float32)
-        inner = tf.maximum(tf.round(output * tf.minimum(scale, 1.0)), 1.0)
+        inner = tf.maximum(tf.round(output * tf.minimum(crops, 1.0)), 1.0)
         image, mask = resize(image, mask, tf.cast(inner, tf.int32))
         before = tf.cast(tf.round(place * (output - inner)), tf.int32)
         image, mask = tf.cond(
@@ -58,16 +61,16 @@ class _ScaleCrop(ABC):
             lambda: self._padded(image, mask, before),
         )
         return example | {
-            "image": tf.ensure_shape(image, (*self.image_size, 3)),
-            "mask": tf.ensure_shape(mask, self.image_size),
+            "image": tf.ensure_shape(image, (*self.crop_size, 3)),
+            "mask": tf.ensure_shape(mask, self.crop_size),
             "seed": seed,
         }
 
     def _padded(
         self, image: tf.Tensor, mask: tf.Tensor, before: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Both at `image_size`, with so many rows and columns before them."""
-        after = tf.constant(self.image_size) - tf.shape(mask) - before
+        """Both at `crop_size`, with so many rows and columns before them."""
+        after = tf.constant(self.crop_size) - tf.shape(mask) - before
         padding = tf.stack([before, after], axis=1)  # (2, 2)
         fill = tf.constant(self.fill)
         image = tf.pad(image - fill, tf.concat([padding, [[0, 0]]], axis=0)) + fill
@@ -93,15 +96,17 @@ class _ScaleCrop(ABC):
 
 @dataclass(frozen=True)
 class RandomScaleCrop(_ScaleCrop):
-    """Scales at random and cuts out, or pads to, the image size; draws `seed`.
+    """Scales at random and cuts out, or pads to, the crop size; draws `seed`.
 
     Scale 1 is the whole image stretched to `image_size`, as `Resize` and the served model see it.
-    Above 1 a random part fills the output, below 1 the image stands at a random place in it and
-    the rest is `fill` in the image and IGNORE_ID in the mask. Part and scale are taken in one
-    resize from the full-size image, so enlarging loses no detail that the image has.
+    Where the scaled image is larger than the crop, a random part of it fills the output; where it
+    is smaller, it stands at a random place in there and the rest is `fill` in the image and
+    IGNORE_ID in the mask. Part and scale are taken in one resize from the full-size image, so
+    enlarging loses no detail that the image has.
 
     Args:
-        image_size: Height and width of the output, pixels.
+        image_size: Height and width of the image at scale 1, pixels.
+        crop_size: Height and width of the output, pixels.
         min_scale: Smallest scale, above 0.
         max_scale: Largest scale.
         fill: RGB of the padding, 0..255.
@@ -145,7 +150,8 @@ class ClassBalancedCrop(_ScaleCrop):
     moved as little as it takes to stay in the image.
 
     Args:
-        image_size: Height and width of the output, pixels.
+        image_size: Height and width of the image at scale 1, pixels.
+        crop_size: Height and width of the output, pixels.
         min_scale: Smallest scale, above 0.
         max_scale: Largest scale.
         fill: RGB of the padding, 0..255.

@@ -49,13 +49,18 @@ _CATALOG = Catalog(
 
 
 def make_augmentation(
-    entries: Iterable[Any], image_size: tuple[int, int], **scales: float | None
+    entries: Iterable[Any],
+    image_size: tuple[int, int],
+    *,
+    crop_size: tuple[int, int],
+    **scales: float | None,
 ) -> tuple[Transform, ...]:
     """The transforms of a list of entries.
 
     Args:
         entries: Names, or mappings of one name to the parameters, as YAML reads them.
-        image_size: Height and width of what the transforms end at, pixels.
+        image_size: Height and width that validation and the served model see, pixels.
+        crop_size: Height and width of the train images, pixels.
         scales: `min_scale` and `max_scale` of the crops whose entries do not name their own; None:
             what the transform has.
 
@@ -68,10 +73,17 @@ def make_augmentation(
     transforms = []
     for name, parameters in _CATALOG.expand(entries):
         known = {field.name for field in fields(TRANSFORMS[name])}
-        size = {"image_size": image_size} if "image_size" in known else {}
+        sizes = {"image_size": image_size, "crop_size": crop_size}
+        size = {key: value for key, value in sizes.items() if key in known}
         taken = {key: value for key, value in given.items() if key in known - set(parameters)}
         unused -= set(taken)
         transforms.append(_CATALOG.make(name, parameters, size | taken))
+    if crop_size != image_size and not any(hasattr(step, "crop_size") for step in transforms):
+        raise ConfigError(
+            f"--crop_size is {crop_size[0]} {crop_size[1]}, but no entry of the augmentation crops",
+            expected="random_scale_crop or class_balanced_crop in --augmentation",
+            next_step="leave --crop_size out to train on whole images",
+        )
     if unused:
         flag = min(unused)
         raise ConfigError(

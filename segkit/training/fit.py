@@ -16,6 +16,7 @@ from segkit.errors import ConfigError, SegkitError
 from segkit.evaluation.evaluate import evaluate, make_confusion_step
 from segkit.evaluation.metrics import ConfusionMatrix
 from segkit.labels import LabelMap
+from segkit.models import build_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
 from segkit.runs import Run
 from segkit.training.average import WeightAverage
@@ -35,7 +36,8 @@ class Plan:
 
     Args:
         network: A key of models.NETWORKS.
-        image_size: Height and width of the crops and of validation, pixels.
+        image_size: Height and width that validation sees, pixels. The train images and the model
+            may have others.
         aspp_rates: What the network was built with, for the checkpoints' record.
         labels: The classes.
         epochs: Number of passes.
@@ -125,7 +127,8 @@ def fit(
 
     Args:
         plan: What, for how long, where.
-        model: The plan's network, built inside the strategy's scope.
+        model: The plan's network, built inside the strategy's scope, at the size of the train
+            images.
         make_optimizer: Called inside the strategy's scope.
         batches: What to train and to validate on.
         run: Its folder takes checkpoints, results.csv and tensorboard/.
@@ -144,6 +147,7 @@ def fit(
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
         build_slots(optimizer, model.trainable_variables)
         average = WeightAverage(model, plan.ema_decay) if plan.ema_decay else None
+        val_model = _of_image_size(model, plan)
     train_step = make_train_step(
         model,
         optimizer,
@@ -152,7 +156,7 @@ def fit(
         clip_norm=plan.clip_norm,
         average=average,
     )
-    confusion_step = make_confusion_step(model, plan.labels.num_classes, strategy)
+    confusion_step = make_confusion_step(val_model, plan.labels.num_classes, strategy)
 
     # === State: a new one, or that of the process before this one ===
     standing = Standing(global_batch_size=plan.global_batch_size)
@@ -175,6 +179,8 @@ def fit(
             if not epoch.train(train_step, train_batches, batches.stems):
                 break
             with average.in_place() if average else nullcontext():
+                if val_model is not model:
+                    val_model.set_weights(model.get_weights())
                 matrix = evaluate(confusion_step, val_batches, plan.labels.num_classes)
                 _save_weights(model, plan, run, standing=standing, matrix=matrix)
             result = EpochResult(
@@ -257,6 +263,19 @@ class _Epoch:
             next_step="look at these images; then lower --lr, limit the gradient by --clip_norm 1, "
             "or train with --mixed_precision false. The last good state is saved",
         )
+
+
+def _of_image_size(model: tf.keras.Model, plan: Plan) -> tf.keras.Model:
+    """The model, or one of its kind at the size of validation."""
+    if model.input_shape[1:3] == plan.image_size:
+        return model
+    return build_model(
+        plan.network,
+        plan.image_size,
+        plan.labels.num_classes,
+        auxiliary=len(model.outputs) > 1,
+        aspp_rates=plan.aspp_rates,
+    )
 
 
 def _check_same_batch(plan: Plan, standing: Standing) -> None:

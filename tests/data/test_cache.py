@@ -70,7 +70,7 @@ def batches(examples: Examples, count: int, seed: int = 1, **options: Any) -> li
         examples,
         image_size=SIZE,
         batch_size=4,
-        augmentation=make_augmentation(["default"], SIZE),
+        augmentation=make_augmentation(["default"], SIZE, crop_size=SIZE),
         seed=seed,
         **options,
     )

@@ -16,7 +16,7 @@ SIZE = (24, 40)
 
 def test_below_scale_1_the_rest_is_ignored_and_filled() -> None:
     given = example(size=(48, 80))
-    transform = RandomScaleCrop(SIZE, min_scale=0.5, max_scale=0.5, fill=(1.0, 2.0, 3.0))
+    transform = RandomScaleCrop(SIZE, SIZE, min_scale=0.5, max_scale=0.5, fill=(1.0, 2.0, 3.0))
     places = set()
     for seed in range(12):
         result = transform(given | {"seed": tf.constant([0, seed], tf.int64)})
@@ -32,14 +32,14 @@ def test_below_scale_1_the_rest_is_ignored_and_filled() -> None:
 
 def test_at_scale_1_nothing_is_cut_or_padded() -> None:
     given = example()
-    result = RandomScaleCrop(SIZE, min_scale=1.0, max_scale=1.0)(given)
+    result = RandomScaleCrop(SIZE, SIZE, min_scale=1.0, max_scale=1.0)(given)
     assert np.allclose(result["image"], Resize(SIZE)(given)["image"], atol=1e-3)
     assert np.array_equal(result["mask"], Resize(SIZE)(given)["mask"])
 
 
 def test_above_scale_1_a_part_of_the_full_resolution_fills_the_output() -> None:
     given = example(size=(48, 80))
-    transform = RandomScaleCrop(SIZE, min_scale=2.0, max_scale=2.0)
+    transform = RandomScaleCrop(SIZE, SIZE, min_scale=2.0, max_scale=2.0)
     image, mask = given["image"].numpy(), given["mask"].numpy()
     for seed in range(6):
         result = transform(given | {"seed": tf.constant([0, seed], tf.int64)})
@@ -49,10 +49,36 @@ def test_above_scale_1_a_part_of_the_full_resolution_fills_the_output() -> None:
         assert np.allclose(result["image"], part, atol=1e-2)
 
 
+def test_a_crop_is_a_part_of_the_scaled_image_at_its_own_scale() -> None:
+    """Of an image of 48x80 at scale 1 as it is, a crop of 24x24 is 24x24 of its pixels."""
+    given = example(size=(48, 80))
+    transform = RandomScaleCrop((48, 80), (24, 24), min_scale=1.0, max_scale=1.0)
+    mask = given["mask"].numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(mask, (24, 24))
+    places = set()
+    for seed in range(8):
+        result = transform(given | {"seed": tf.constant([0, seed], tf.int64)})
+        found = np.argwhere((windows == result["mask"].numpy()).all(axis=(2, 3)))
+        places.add(tuple(found[0]))
+        top, left = found[0]
+        part = given["image"].numpy()[top : top + 24, left : left + 24]
+        assert np.allclose(result["image"], part, atol=1e-2)
+    assert len(places) > 4
+
+
+def test_a_crop_higher_than_the_scaled_image_and_narrower_is_padded_in_height_alone() -> None:
+    given = example(size=(48, 80))
+    transform = RandomScaleCrop((48, 80), (60, 30), min_scale=0.5, max_scale=0.5)
+    padding = transform(given)["mask"].numpy() == IGNORE_ID
+    rows = ~padding.all(axis=1)
+    assert rows.sum() == 24
+    assert not padding[rows].any()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (200, 3)])
 def test_odd_shapes_survive(size: tuple[int, int]) -> None:
     for seed in range(5):
-        result = RandomScaleCrop(SIZE, min_scale=0.01, max_scale=9.0)(example(seed, size))
+        result = RandomScaleCrop(SIZE, SIZE, min_scale=0.01, max_scale=9.0)(example(seed, size))
         assert result["mask"].shape == SIZE
 
 
@@ -79,8 +105,8 @@ def mostly_one_class() -> np.ndarray:
 
 def test_no_class_has_more_than_its_largest_share_of_a_part() -> None:
     mask = mostly_one_class()
-    transform = RandomScaleCrop((24, 40), 4.0, 4.0, max_class_share=0.75, tries=60)
-    free = RandomScaleCrop((24, 40), 4.0, 4.0)
+    transform = RandomScaleCrop((24, 40), (24, 40), 4.0, 4.0, max_class_share=0.75, tries=60)
+    free = RandomScaleCrop((24, 40), (24, 40), 4.0, 4.0)
     kept = [shares(transform(painted(mask, seed))["mask"].numpy()).max() for seed in range(25)]
     assert max(kept) <= 0.78  # counted on a grid of the part
     anywhere = [shares(free(painted(mask, seed))["mask"].numpy()).max() for seed in range(25)]
@@ -88,7 +114,9 @@ def test_no_class_has_more_than_its_largest_share_of_a_part() -> None:
 
 
 def test_a_place_that_is_good_at_once_is_kept() -> None:
-    free, capped = (RandomScaleCrop(SIZE, 2.0, 2.0, max_class_share=share) for share in (1.0, 0.99))
+    free, capped = (
+        RandomScaleCrop(SIZE, SIZE, 2.0, 2.0, max_class_share=share) for share in (1.0, 0.99)
+    )
     for seed in range(5):
         assert np.array_equal(free(example(seed))["mask"], capped(example(seed))["mask"])
 
@@ -96,7 +124,7 @@ def test_a_place_that_is_good_at_once_is_kept() -> None:
 @pytest.mark.parametrize("fill", [4, IGNORE_ID])
 def test_an_image_of_one_class_still_gives_a_crop(fill: int) -> None:
     mask = np.full((48, 80), fill, np.uint8)
-    transform = RandomScaleCrop(SIZE, 0.5, 2.0, max_class_share=0.5)
+    transform = RandomScaleCrop(SIZE, SIZE, 0.5, 2.0, max_class_share=0.5)
     for seed in range(4):
         assert set(np.unique(transform(painted(mask, seed))["mask"])) <= {fill, IGNORE_ID}
 
@@ -112,7 +140,9 @@ def rare(row: int, column: int) -> np.ndarray:
 @pytest.mark.parametrize("place", [(0, 0), (40, 100), (91, 155)])
 def test_a_balanced_crop_contains_the_class_that_was_drawn(place: tuple[int, int]) -> None:
     mask = rare(*place)
-    transform = ClassBalancedCrop(SIZE, 4.0, 4.0, probability=1.0, class_shares=(0.0, 0.0, 0.1))
+    transform = ClassBalancedCrop(
+        SIZE, SIZE, 4.0, 4.0, probability=1.0, class_shares=(0.0, 0.0, 0.1)
+    )
     for seed in range(10):
         result = transform(painted(mask, seed))["mask"].numpy()
         assert result.shape == SIZE
@@ -121,7 +151,7 @@ def test_a_balanced_crop_contains_the_class_that_was_drawn(place: tuple[int, int
 
 def drawn_classes(mask: np.ndarray, count: int, **parameters: Any) -> np.ndarray:
     """How often each class id was drawn, as a share: the part is the pixel itself."""
-    transform = ClassBalancedCrop((1, 1), 200.0, 200.0, probability=1.0, **parameters)
+    transform = ClassBalancedCrop((1, 1), (1, 1), 200.0, 200.0, probability=1.0, **parameters)
     masks = [int(transform(painted(mask, seed))["mask"][0, 0]) for seed in range(count)]
     return np.bincount(masks, minlength=3) / count
 
@@ -137,7 +167,7 @@ def test_a_class_is_drawn_the_more_often_the_rarer_it_is_in_the_set() -> None:
 def test_every_pixel_of_a_class_is_drawn() -> None:
     mask = np.arange(12, dtype=np.uint8).reshape(3, 4) // 12
     image = tf.reshape(tf.range(12.0), (3, 4, 1)) * tf.ones(3)
-    transform = ClassBalancedCrop((1, 1), 4.0, 4.0, probability=1.0)
+    transform = ClassBalancedCrop((1, 1), (1, 1), 4.0, 4.0, probability=1.0)
     values = {
         float(transform(painted(mask, seed) | {"image": image})["image"][0, 0, 0])
         for seed in range(150)
@@ -148,9 +178,9 @@ def test_every_pixel_of_a_class_is_drawn() -> None:
 @pytest.mark.parametrize("fill", [7, IGNORE_ID])
 def test_an_image_without_a_class_to_draw_is_cut_anywhere(fill: int) -> None:
     mask = np.full((48, 80), fill, np.uint8)
-    transform = ClassBalancedCrop(SIZE, 2.0, 2.0, probability=1.0, class_shares=(0.5, 0.5))
+    transform = ClassBalancedCrop(SIZE, SIZE, 2.0, 2.0, probability=1.0, class_shares=(0.5, 0.5))
     image = tf.random.stateless_uniform((48, 80, 3), [0, 0], 0, 255)
-    anywhere = RandomScaleCrop(SIZE, 2.0, 2.0)
+    anywhere = RandomScaleCrop(SIZE, SIZE, 2.0, 2.0)
     for seed in range(4):
         given = painted(mask, seed) | {"image": image}
         assert np.array_equal(transform(given)["image"], anywhere(given)["image"])
@@ -158,4 +188,4 @@ def test_an_image_without_a_class_to_draw_is_cut_anywhere(fill: int) -> None:
 
 def test_more_shares_than_class_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="class_shares has 256 values: expected 0 to 255"):
-        ClassBalancedCrop(SIZE, class_shares=(0.1,) * 256)
+        ClassBalancedCrop(SIZE, SIZE, class_shares=(0.1,) * 256)

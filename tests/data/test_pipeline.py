@@ -53,7 +53,7 @@ def test_every_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
 
 
 def test_the_same_seed_gives_the_same_batches() -> None:
-    augmentation = make_augmentation(["default"], SIZE)
+    augmentation = make_augmentation(["default"], SIZE, crop_size=SIZE)
     first, second = (take(6, augmentation=augmentation) for _ in range(2))
     for left, right in zip(first, second, strict=True):
         assert np.array_equal(left[0], right[0])
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_batches() -> None:
 
 
 def test_an_example_is_augmented_anew_in_each_epoch() -> None:
-    batches = take(10, augmentation=make_augmentation(["default"], SIZE))
+    batches = take(10, augmentation=make_augmentation(["default"], SIZE, crop_size=SIZE))
     images = {image.tobytes() for batch, _ in batches for image in batch}
     assert len(images) > 25  # flat images look alike when only mirrored
 

@@ -16,11 +16,11 @@ from segkit.data.transforms import RandomFlip, RandomRotation, Resize
 from segkit.errors import ConfigError
 
 SIZE = (16, 24)
-DEFAULT = (RandomScaleCrop(SIZE), RandomFlip(), PhotometricDistortion())
+DEFAULT = (RandomScaleCrop(SIZE, SIZE), RandomFlip(), PhotometricDistortion())
 
 
 def made(text: str, **scales: float | None) -> tuple:
-    return make_augmentation(yaml.safe_load(text), SIZE, **scales)
+    return make_augmentation(yaml.safe_load(text), SIZE, crop_size=SIZE, **scales)
 
 
 def test_a_list_becomes_transforms_in_its_order() -> None:
@@ -38,8 +38,8 @@ def test_a_list_becomes_transforms_in_its_order() -> None:
     assert made(text) == (
         Resize(SIZE),
         RandomFlip(),
-        RandomScaleCrop(SIZE, 1.0, 1.5, max_class_share=0.75, tries=5),
-        ClassBalancedCrop(SIZE, class_shares=(0.7, 0.2, 0.1), fill=(0.0, 0.0, 0.0)),
+        RandomScaleCrop(SIZE, SIZE, 1.0, 1.5, max_class_share=0.75, tries=5),
+        ClassBalancedCrop(SIZE, SIZE, class_shares=(0.7, 0.2, 0.1), fill=(0.0, 0.0, 0.0)),
         RandomRotation(),
         JpegQuality(min_quality=60),
         Cutout(ignore_holes=True),
@@ -65,11 +65,13 @@ def test_a_word_stands_for_a_list(text: str, expected: tuple) -> None:
 def test_scales_are_those_of_every_crop_that_does_not_name_its_own() -> None:
     text = "[random_scale_crop: {min_scale: 1}, class_balanced_crop, random_flip]"
     assert made(text, min_scale=0.8, max_scale=3.0) == (
-        RandomScaleCrop(SIZE, 1.0, 3.0),
-        ClassBalancedCrop(SIZE, 0.8, 3.0),
+        RandomScaleCrop(SIZE, SIZE, 1.0, 3.0),
+        ClassBalancedCrop(SIZE, SIZE, 0.8, 3.0),
         RandomFlip(),
     )
-    assert made("[default]", min_scale=0.8, max_scale=None)[0] == RandomScaleCrop(SIZE, 0.8, 2.0)
+    assert made("[default]", min_scale=0.8, max_scale=None)[0] == RandomScaleCrop(
+        SIZE, SIZE, 0.8, 2.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,18 +131,24 @@ def test_scales_of_flags_that_cannot_be_are_named() -> None:
         made("[default]", min_scale=2.0, max_scale=1.0)
 
 
+def test_crops_of_another_size_take_an_entry_that_crops() -> None:
+    (crop,) = make_augmentation(["random_scale_crop"], (48, 96), crop_size=(32, 32))
+    assert crop == RandomScaleCrop((48, 96), (32, 32))
+    with pytest.raises(ConfigError, match="--crop_size is 32 32, but no entry") as caught:
+        make_augmentation(["random_flip"], (48, 96), crop_size=(32, 32))
+    assert "random_scale_crop" in caught.value.expected
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_every_parameter_can_be_written_in_yaml(name: str) -> None:
     kind: Any = TRANSFORMS[name]
-    size = (
-        {"image_size": SIZE}
-        if name in ("resize", "random_scale_crop", "class_balanced_crop")
-        else {}
-    )
+    known = {field.name for field in fields(kind)}
+    size = {key: SIZE for key in ("image_size", "crop_size") if key in known}
     plain = kind(**size)
     values = {field.name: getattr(plain, field.name) for field in fields(kind)}
-    values.pop("image_size", None)
-    lists = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+    lists = {
+        key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if key not in size
+    }
     assert made(yaml.safe_dump([{name: lists}])) == (plain,)
 
 
@@ -157,7 +165,7 @@ def first_batches(seed: int) -> list[bytes]:
         Examples(examples),
         image_size=SIZE,
         batch_size=4,
-        augmentation=make_augmentation(TRANSFORMS, SIZE),
+        augmentation=make_augmentation(TRANSFORMS, SIZE, crop_size=SIZE),
         seed=seed,
     )
     return [image.numpy().tobytes() + mask.numpy().tobytes() for image, mask in batches.take(20)]

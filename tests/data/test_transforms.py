@@ -13,11 +13,11 @@ from segkit.labels import IGNORE_ID
 
 SIZE = (24, 40)
 GEOMETRY = [
-    RandomScaleCrop(SIZE),
-    RandomScaleCrop(SIZE, min_scale=0.4, max_scale=0.6),
-    RandomScaleCrop(SIZE, min_scale=1.5, max_scale=2.5),
-    RandomScaleCrop(SIZE, max_class_share=0.23, min_scale=1.5, max_scale=3.0),
-    ClassBalancedCrop(SIZE, probability=0.8, max_scale=4.0),
+    RandomScaleCrop(SIZE, SIZE),
+    RandomScaleCrop(SIZE, SIZE, min_scale=0.4, max_scale=0.6),
+    RandomScaleCrop(SIZE, SIZE, min_scale=1.5, max_scale=2.5),
+    RandomScaleCrop(SIZE, SIZE, max_class_share=0.23, min_scale=1.5, max_scale=3.0),
+    ClassBalancedCrop(SIZE, SIZE, probability=0.8, max_scale=4.0),
     RandomFlip(),
     RandomRotation(max_degrees=40.0),
 ]
@@ -207,11 +207,11 @@ def test_no_rotation_changes_nothing() -> None:
     ("kind", "wrong"),
     [
         (Resize, {"image_size": (0, 4)}),
-        (RandomScaleCrop, {"image_size": SIZE, "max_class_share": 1.5}),
-        (RandomScaleCrop, {"image_size": SIZE, "tries": 0}),
-        (RandomScaleCrop, {"image_size": SIZE, "fill": (0.0, 0.0, 256.0)}),
-        (ClassBalancedCrop, {"image_size": SIZE, "probability": -0.1}),
-        (ClassBalancedCrop, {"image_size": SIZE, "class_shares": (0.5, -0.5)}),
+        (RandomScaleCrop, {"image_size": SIZE, "crop_size": SIZE, "max_class_share": 1.5}),
+        (RandomScaleCrop, {"image_size": SIZE, "crop_size": SIZE, "tries": 0}),
+        (RandomScaleCrop, {"image_size": SIZE, "crop_size": SIZE, "fill": (0.0, 0.0, 256.0)}),
+        (ClassBalancedCrop, {"image_size": SIZE, "crop_size": SIZE, "probability": -0.1}),
+        (ClassBalancedCrop, {"image_size": SIZE, "crop_size": SIZE, "class_shares": (0.5, -0.5)}),
         (RandomFlip, {"probability": 2.0}),
         (RandomRotation, {"max_degrees": 181.0}),
         (RandomRotation, {"max_degrees": float("nan")}),
@@ -232,9 +232,12 @@ def test_a_parameter_out_of_range_is_named(kind: type, wrong: dict) -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
-        (RandomScaleCrop, {"image_size": SIZE, "min_scale": 2.0, "max_scale": 1.0}),
-        (RandomScaleCrop, {"image_size": SIZE, "min_scale": 0.0}),
-        (ClassBalancedCrop, {"image_size": SIZE, "min_scale": 3.0}),
+        (
+            RandomScaleCrop,
+            {"image_size": SIZE, "crop_size": SIZE, "min_scale": 2.0, "max_scale": 1.0},
+        ),
+        (RandomScaleCrop, {"image_size": SIZE, "crop_size": SIZE, "min_scale": 0.0}),
+        (ClassBalancedCrop, {"image_size": SIZE, "crop_size": SIZE, "min_scale": 3.0}),
         (JpegQuality, {"min_quality": 80, "max_quality": 70}),
         (Cutout, {"min_size": 0.5, "max_size": 0.1}),
     ],

@@ -141,3 +141,28 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(plan: Plan, tmp_path: P
     assert "--lr" in caught.value.next_step
     assert "--clip_norm" in caught.value.next_step
     assert not run.best.exists()
+
+
+def test_crops_may_be_smaller_than_what_validation_sees(plan: Plan, tmp_path: Path) -> None:
+    large = (2 * SIZE[0], 2 * SIZE[1])
+    double = bright_and_dark(5).map(
+        lambda image, mask: (
+            tf.image.resize(image, large),
+            tf.repeat(tf.repeat(mask, 2, axis=0), 2, axis=1),
+        )
+    )
+    tf.keras.utils.set_random_seed(1)
+    model = models.build_model("tiny", SIZE, plan.labels.num_classes, auxiliary=True)
+    run = Run.create(tmp_path, "run", plan.labels)
+    outcome = fit(
+        replace(plan, image_size=large),
+        model,
+        make_optimizer=lambda: make_optimizer("adamw", 0.02, weight_decay=0.0),
+        batches=replace(batches(plan), val=double.batch(2)),
+        run=run,
+        report=lambda line: None,
+    )
+    assert outcome.matrix.counts.sum() == 5 * (large[0] - 4) * large[1]
+    assert outcome.matrix.mean_iou > 0.9
+    model, record = load_checkpoint(run.path)
+    assert record.image_size == large == model.input_shape[1:3]
