@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from segkit.models.layers import Conv2D, DepthwiseConv2D, Resize
+from segkit.models.layers import Conv2D, DepthwiseConv2D, Dropout, Resize
 
 
 def stock_keras(model: tf.keras.Model) -> tf.keras.Model:
@@ -28,4 +28,6 @@ def _stock_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
         return tf.keras.layers.DepthwiseConv2D.from_config(config)
     if isinstance(layer, Conv2D):
         return tf.keras.layers.Conv2D.from_config(config)
+    if isinstance(layer, Dropout):
+        return tf.keras.layers.Dropout.from_config(config)
     return type(layer).from_config(config)
