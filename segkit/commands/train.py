@@ -11,13 +11,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segkit.commands import check_data, export
+from segkit.commands import export
 from segkit.commands.resume import check_resumed
 from segkit.config import AS_YAML, RUN_FOLDER
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segkit.data.full_semantic import FullSemantic
     from segkit.runs import Run
     from segkit.training.fit import Outcome, Plan
 
@@ -114,6 +113,12 @@ class Options:
     given here"""
     save_minutes: float = 10.0
     """minutes after which what --resume needs is saved within an epoch; it always is after one"""
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    """bar: a line within the epoch that is drawn anew, and one for each epoch; lines: these alone;
+    none: start and end alone; auto: a bar on a terminal, else lines"""
+    notify: Literal["none", "webhook", "telegram"] = "none"
+    """where to tell of start, end and failure: webhook posts to $SEGKIT_WEBHOOK_URL, telegram sends
+    as the bot of $SEGKIT_TELEGRAM_TOKEN to $SEGKIT_TELEGRAM_CHAT_ID"""
     seed: int = 1
     """of weights, order and augmentation"""
     checkpoint_dir: Path = Path("checkpoints")
@@ -169,140 +174,45 @@ def run(options: Options) -> None:
 
 
 def _train(options: Options) -> None:
-    import tensorflow as tf
-
-    from segkit.data import pipeline
-    from segkit.data.cache import open_examples
-    from segkit.data.full_semantic import open_dataset
-    from segkit.data.recipe import make_augmentation
-    from segkit.models import build_model, canonical_name, resolve_aspp_rates
-    from segkit.training.fit import Batches, Plan, fit
-    from segkit.training.objective import Objective, make_loss
-    from segkit.training.optimizers import by_part, make_optimizer
-    from segkit.training.schedules import WarmupDecay
-    from segkit.training.strategy import choose_precision, make_strategy
+    from segkit.commands.train_setup import set_up
+    from segkit.training.fit import fit
+    from segkit.training.notify import make_notifier
+    from segkit.training.progress import Progress
 
     # === Everything that a user can have got wrong, before a run folder is made ===
     if options.resume is not None:
         check_resumed(sys.modules[__name__], options, options.resume)
-    network = canonical_name(options.network)
-    crop_size = options.crop_size or options.image_size
-    augmentation = make_augmentation(
-        options.augmentation,
-        options.image_size,
-        crop_size=crop_size,
-        min_scale=options.min_scale,
-        max_scale=options.max_scale,
-    )
-    dataset = open_dataset(options.dataset_dir, options.dataset_name)
-    _check_dataset(dataset, options)
-    if options.check_data:
-        check_data.check_before_training(dataset)
-    objective = Objective(
-        loss=make_loss(options.loss),
-        class_weights=_class_weights(dataset, options.class_weights),
-        boundary_weight=options.boundary_weight,
-        boundary_radius=options.boundary_radius,
-        auxiliary_weight=options.auxiliary_weight,
-    )
-    strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
-    precision = choose_precision(mixed=options.mixed_precision)
-    tf.keras.utils.set_random_seed(options.seed)
-    aspp_rates = resolve_aspp_rates(network, crop_size, options.aspp_rates)
-    with strategy.scope():
-        model = build_model(
-            network,
-            crop_size,
-            dataset.labels.num_classes,
-            auxiliary=True,
-            weights="none" if options.resume else options.weights,
-            aspp_rates=aspp_rates,
-        )
-    train, val = open_examples(
-        dataset,
-        ("train", "val"),
-        cache=options.cache,
-        cache_dir=options.cache_dir,
-        report=lambda line: print(line, flush=True),
-    )
+    notifier = make_notifier(options.notify)
+    progress = Progress(options.progress)
+    setup = set_up(options, say=progress.say)
+    plan = setup.plan
 
-    # === Plan ===
-    replicas = strategy.num_replicas_in_sync
-    global_batch_size = options.batch_size * replicas
-    steps_per_epoch = max(1, dataset.num_examples("train") // global_batch_size)
-    peak = options.lr * replicas
-    plan = Plan(
-        network=network,
-        image_size=options.image_size,
-        aspp_rates=aspp_rates,
-        labels=dataset.labels,
-        epochs=options.epoch,
-        steps_per_epoch=steps_per_epoch,
-        global_batch_size=global_batch_size,
-        precision=precision,
-        strategy=strategy,
-        objective=objective,
-        clip_norm=options.clip_norm,
-        ema_decay=options.ema_decay,
-        patience=options.patience,
-        state_seconds=60.0 * options.save_minutes,
-    )
-
-    def optimizer_at(factor: float) -> Any:
-        schedule = WarmupDecay(
-            peak * factor,
-            options.lr_schedule,
-            total_steps=steps_per_epoch * options.epoch,
-            warmup_steps=round(steps_per_epoch * options.warmup_epochs),
-        )
-        decay = options.weight_decay if options.use_weightDecay else 0.0
-        return make_optimizer(options.optimizer, schedule, weight_decay=decay)
-
-    order = {"batch_size": global_batch_size, "seed": options.seed}
-    batches = Batches(
-        train=lambda step: pipeline.train_batches(
-            train,
-            image_size=crop_size,
-            augmentation=augmentation,
-            deterministic=options.deterministic,
-            first_step=step,
-            **order,
-        ),
-        val=pipeline.val_batches(
-            val.in_order(), image_size=options.image_size, batch_size=global_batch_size
-        ),
-        stems=lambda step: pipeline.batch_stems(train, step=step, **order),
-    )
-    run_folder = _run_folder(options)
-    print(
-        f"run folder {run_folder.path}\n"
-        f"{dataset.num_examples('train'):,} train and {dataset.num_examples('val'):,} val images, "
-        f"{dataset.labels.num_classes} classes: {', '.join(dataset.labels.names)}\n"
-        f"{network} at {options.image_size[0]}x{options.image_size[1]}, {precision}, "
-        f"{options.optimizer}, {_start(network, options)}\n"
-        f"augmentation {', '.join(type(step).__name__ for step in augmentation) or 'none'}\n"
-        f"{replicas} replica{'s' * (replicas > 1)} x batch {options.batch_size} = global batch "
-        f"{global_batch_size}; learning rate {peak:.3g} (linear rule, base {options.lr:.3g})",
-        flush=True,
-    )
+    run = _run_folder(options)
+    progress.say(f"run folder {run.path}\n{setup.summary}")
+    notifier.send(f"{run.path}: training of {plan.network} begins, {plan.epochs} epochs")
 
     # === Training ===
-    outcome = fit(
-        plan,
-        model,
-        make_optimizer=lambda: by_part(optimizer_at, model, backbone=options.backbone_lr_factor),
-        batches=batches,
-        run=run_folder,
-        report=lambda line: print(line, flush=True),
-    )
-    if outcome.signal and not plan.is_over(outcome.standing):
-        print(
-            f"stopped after step {outcome.standing.step:,} of {plan.epochs * steps_per_epoch:,}, "
-            f"all saved; go on: python train.py --resume {run_folder.path}",
-            flush=True,
+    try:
+        outcome = fit(
+            plan,
+            setup.model,
+            make_optimizer=setup.make_optimizer,
+            batches=setup.batches,
+            run=run,
+            report=progress.epoch,
+            on_step=lambda standing: progress.step(plan, standing),
         )
-        raise SystemExit(128 + outcome.signal)
-    _print_end(run_folder, plan, outcome)
+    except BaseException as err:
+        notifier.send(f"{run.path}: training failed: {type(err).__name__}: {err}")
+        raise
+    else:
+        end, status = _end(run, plan, outcome)
+        progress.say(end)
+        notifier.send(f"{run.path}: {end}")
+        if status:
+            raise SystemExit(status)
+    finally:
+        notifier.close()
 
 
 def _run_folder(options: Options) -> Run:
@@ -321,65 +231,28 @@ def _run_folder(options: Options) -> Run:
     return run
 
 
-def _print_end(run: Run, plan: Plan, outcome: Outcome) -> None:
+def _end(run: Run, plan: Plan, outcome: Outcome) -> tuple[str, int]:
+    """What is said at the end, and the exit status."""
     standing = outcome.standing
     epoch = standing.step // plan.steps_per_epoch
+    if outcome.signal and not plan.is_over(standing):
+        return (
+            f"stopped after step {standing.step:,} of {plan.epochs * plan.steps_per_epoch:,}, "
+            f"all saved; go on: python train.py --resume {run.path}",
+            128 + outcome.signal,
+        )
+    lines = []
     if epoch < plan.epochs:
-        print(
-            f"no better val mean_iou for {plan.patience} epochs: ended after epoch {epoch}; "
-            f"--resume {run.path} --patience 0 goes on"
-        )
+        lines += [
+            f"no better val mean_iou for {plan.patience} epochs: ended after epoch {epoch}",
+            f"go on all the same: python train.py --resume {run.path} --patience 0",
+        ]
     matrix = outcome.matrix
-    for name, iou in zip(plan.labels.names, matrix.class_iou, strict=True):
-        print(f"  {name:<20} IoU {iou:.3f}")
-    print(
+    names = zip(plan.labels.names, matrix.class_iou, strict=True)
+    lines += [f"  {name:<20} IoU {iou:.3f}" for name, iou in names]
+    lines += [
         f"best val mean_iou {matrix.mean_iou:.3f} after epoch {standing.best_epoch} of {epoch} "
-        f"(classes in neither truth nor prediction left out), in {run.best}\n"
-        f"export it: python train.py --saved_model --saved_model_path {run.path}"
-    )
-
-
-def _class_weights(dataset: FullSemantic, choice: str) -> tuple[float, ...] | None:
-    from segkit.training import class_weights as weights
-
-    if choice == "none":
-        return None
-    if choice in ("median", "enet"):
-        masks = (example["mask"].numpy() for example in dataset.examples("train"))
-        counts = weights.count_classes(masks, dataset.labels.num_classes)
-        rule = weights.enet_weights if choice == "enet" else weights.median_frequency_weights
-        found = rule(counts)
-    else:
-        found = weights.read_weights(Path(choice), dataset.labels)
-    pairs = zip(dataset.labels.names, found, strict=True)
-    print("class weights: " + ", ".join(f"{name} {weight:.3g}" for name, weight in pairs))
-    return tuple(found.tolist())
-
-
-def _start(network: str, options: Options) -> str:
-    from segkit.models import NETWORKS
-
-    if options.resume is not None:
-        return "going on with the run"
-    if options.weights != "none":
-        return f"from the weights {options.weights}"
-    if NETWORKS[network].backbone is None:
-        return "from random weights"
-    return "from random weights (--weights imagenet starts the backbone from ImageNet's)"
-
-
-def _check_dataset(dataset: FullSemantic, options: Options) -> None:
-    num_classes = dataset.labels.num_classes
-    if options.num_classes not in (None, num_classes):
-        raise ConfigError(
-            f"--num_classes is {options.num_classes}, but the data set has {num_classes} classes",
-            expected=f"{num_classes}: {', '.join(dataset.labels.names)}",
-            next_step="leave --num_classes out",
-        )
-    for split in ("train", "val"):
-        if not dataset.num_examples(split):
-            raise ConfigError(
-                f"the data set has no {split} images",
-                expected="at least one image in each of train and val",
-                next_step="pack it again with `python -m segkit prepare --val_share 0.1`",
-            )
+        f"(classes in neither truth nor prediction left out), in {run.best}",
+        f"export it: python train.py --saved_model --saved_model_path {run.path}",
+    ]
+    return "\n".join(lines), 0

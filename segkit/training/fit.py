@@ -120,6 +120,7 @@ def fit(
     batches: Batches,
     run: Run,
     report: Callable[[str], None],
+    on_step: Callable[[Standing], None] = lambda standing: None,
 ) -> Outcome:
     """Trains a model; leaves last.h5 and best.h5 (by val mean_iou) in the run folder.
 
@@ -133,6 +134,7 @@ def fit(
         batches: What to train and to validate on.
         run: Its folder takes checkpoints, results.csv and tensorboard/.
         report: Takes the line of each epoch.
+        on_step: Is called after each step.
 
     Raises:
         SegkitError: The loss is no longer finite.
@@ -176,7 +178,7 @@ def fit(
     with interruptible() as interruption:
         epoch = _Epoch(plan, standing, state, interruption)
         while not plan.is_over(standing) and not interruption.signal:
-            if not epoch.train(train_step, train_batches, batches.stems):
+            if not epoch.train(train_step, train_batches, stems=batches.stems, on_step=on_step):
                 break
             with average.in_place() if average else nullcontext():
                 if val_model is not model:
@@ -217,7 +219,9 @@ class _Epoch:
         self,
         step: Callable[[Any], tf.Tensor],
         batches: Iterator[Any],
+        *,
         stems: Callable[[int], list[str]],
+        on_step: Callable[[Standing], None],
     ) -> bool:
         """Does the steps that are left of the epoch; False if it was interrupted, and saved."""
         standing, steps = self._standing, self._plan.steps_per_epoch
@@ -243,6 +247,7 @@ class _Epoch:
             if done + 1 == steps:
                 self._read(pending, stems)
             standing.seconds += time.perf_counter() - started
+            on_step(standing)
         return True
 
     def _read(self, pending: list[tf.Tensor], stems: Callable[[int], list[str]]) -> None:
