@@ -172,6 +172,9 @@ def fit(
     train_batches = iter(strategy.experimental_distribute_dataset(batches.train(standing.step)))
     val_batches = strategy.experimental_distribute_dataset(batches.val)
     log = RunLog(run, plan.labels, step=standing.step)
+    if standing.step == 0:
+        log.first_batch(*_first(batches.train(0)), batches.stems(0))
+    val_batch = _first(batches.val)
 
     # === Loop ===
     started, first_step = time.perf_counter(), standing.step
@@ -184,16 +187,19 @@ def fit(
                 if val_model is not model:
                     val_model.set_weights(model.get_weights())
                 matrix = evaluate(confusion_step, val_batches, plan.labels.num_classes)
-                _save_weights(model, plan, run, standing=standing, matrix=matrix)
-            result = EpochResult(
-                epoch=standing.step // plan.steps_per_epoch,
-                step=standing.step,
-                loss=sum(standing.losses) / len(standing.losses),
-                learning_rate=current_learning_rate(optimizer),
-                images_per_second=plan.steps_per_epoch * plan.global_batch_size / standing.seconds,
-                waited=standing.waited / standing.seconds,
-                matrix=matrix,
-            )
+                result = EpochResult(
+                    epoch=standing.step // plan.steps_per_epoch,
+                    step=standing.step,
+                    loss=sum(standing.losses) / len(standing.losses),
+                    learning_rate=current_learning_rate(optimizer),
+                    images_per_second=len(standing.losses)
+                    * plan.global_batch_size
+                    / standing.seconds,
+                    waited=standing.waited / standing.seconds,
+                    matrix=matrix,
+                )
+                if _save_weights(model, plan, run, standing=standing, matrix=matrix):
+                    log.best(result, val_model, val_batch)
             standing.begin_epoch()
             log.epoch(result)
             state.save()
@@ -294,8 +300,8 @@ def _check_same_batch(plan: Plan, standing: Standing) -> None:
 
 def _save_weights(
     model: tf.keras.Model, plan: Plan, run: Run, *, standing: Standing, matrix: ConfusionMatrix
-) -> None:
-    """Writes last.h5, and best.h5 if it is the best."""
+) -> bool:
+    """Writes last.h5, and best.h5 if it is the best; says whether it is."""
     record = CheckpointRecord(
         network=plan.network,
         image_size=plan.image_size,
@@ -308,10 +314,17 @@ def _save_weights(
         val_mean_iou=matrix.mean_iou,
     )
     save_checkpoint(model, record, run.last)
-    if matrix.mean_iou > standing.best:
-        standing.best, standing.best_epoch = matrix.mean_iou, record.epoch
-        standing.best_counts = matrix.counts.tolist()
-        save_checkpoint(model, record, run.best)
+    if not matrix.mean_iou > standing.best:
+        return False
+    standing.best, standing.best_epoch = matrix.mean_iou, record.epoch
+    standing.best_counts = matrix.counts.tolist()
+    save_checkpoint(model, record, run.best)
+    return True
+
+
+def _first(batches: tf.data.Dataset) -> tuple[Any, Any]:
+    image, mask = next(batches.as_numpy_iterator())
+    return image, mask
 
 
 def _line(plan: Plan, standing: Standing, result: EpochResult, *, seconds_left: float) -> str:

@@ -1,17 +1,30 @@
-"""What a training leaves in its run folder beside checkpoints: results.csv and TensorBoard logs."""
+"""What a training leaves in its run folder beside checkpoints: results, TensorBoard, pictures."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from segkit.evaluation.metrics import ConfusionMatrix
+from segkit.evaluation.mosaic import batch_mosaic, prediction_mosaic, write_png
+from segkit.evaluation.plots import write_confusion_matrix, write_curves
 from segkit.labels import LabelMap
 from segkit.runs import Run
 
 __all__ = ["EpochResult", "RunLog"]
+
+Array = npt.NDArray[Any]
+
+# Pictures of short epochs are not drawn after each of them.
+_REDRAWN_S = 30.0
+# As many images as the mosaic of predictions shows.
+_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,9 @@ class EpochResult:
 
 
 class RunLog:
-    """Writes a line for each epoch.
+    """Writes results.csv, curves.png, confusion_matrix.png, train_batch0.png and val_pred0.png.
+
+    All of it goes to TensorBoard too.
 
     Args:
         run: The run folder.
@@ -53,6 +68,18 @@ class RunLog:
             dict(row) for row in run.read_results() if int(row["step"]) <= step
         ]
         self._writer = tf.summary.create_file_writer(str(run.tensorboard))
+        self._drawn = time.monotonic()
+        self._best: tuple[EpochResult, Array, Array, Array] | None = None
+
+    def first_batch(self, images: Array, masks: Array, stems: Sequence[str]) -> None:
+        """Draws the first train batch, as the network sees it.
+
+        Args:
+            images: float32, (B, h, w, 3), RGB, 0..255.
+            masks: uint8, (B, h, w), class ids.
+            stems: Names of the images.
+        """
+        self._picture("train_batch0", batch_mosaic(images, masks, self._labels, captions=stems), 0)
 
     def epoch(self, result: EpochResult) -> None:
         """Adds an epoch."""
@@ -73,7 +100,40 @@ class RunLog:
         with self._writer.as_default(step=result.epoch):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
+        if time.monotonic() - self._drawn > _REDRAWN_S:
+            self._draw()
+
+    def best(self, result: EpochResult, model: tf.keras.Model, val_batch: Sequence[Array]) -> None:
+        """Keeps what the best epoch so far makes of some val images.
+
+        Args:
+            result: Of that epoch.
+            model: With its weights.
+            val_batch: Images and masks, as `Batches.val` gives them.
+        """
+        images, masks = (values[:_SHOWN] for values in val_batch)
+        outputs = tf.nest.flatten(model(images, training=False))
+        predictions = np.argmax(outputs[0], axis=-1).astype(np.uint8)
+        self._best = (result, images, masks, predictions)
 
     def close(self) -> None:
-        """Ends the TensorBoard file."""
+        """Draws what is not yet drawn, and ends the TensorBoard file."""
+        self._draw()
         self._writer.close()
+
+    def _draw(self) -> None:
+        if self._rows:
+            write_curves(self._run.path / "curves.png", self._rows)
+        if self._best is not None:
+            result, images, masks, predictions = self._best
+            path = self._run.path / "confusion_matrix.png"
+            write_confusion_matrix(path, result.matrix, self._labels)
+            mosaic = prediction_mosaic(images, masks, predictions, self._labels)
+            self._picture("val_pred0", mosaic, result.epoch)
+            self._best = None
+        self._drawn = time.monotonic()
+
+    def _picture(self, name: str, picture: Array, epoch: int) -> None:
+        write_png(self._run.path / f"{name}.png", picture)
+        with self._writer.as_default(step=epoch):
+            tf.summary.image(name, picture[None])
