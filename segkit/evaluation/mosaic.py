@@ -11,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.picture_sheet import IGNORED_LABEL, Picture, Tile, draw_sheet, fit_tile, lay_over
+from segkit.evaluation.comparison import ERROR_COLORS, error_picture
 from segkit.labels import IGNORE_ID, Label, LabelMap
 from segkit.runs import replacing
 
-__all__ = ["batch_mosaic", "error_picture", "prediction_mosaic", "write_png"]
+__all__ = ["batch_mosaic", "prediction_mosaic", "write_png"]
 
 _MOST_TILES, _MOST_ROWS = 16, 6
 
-# Told apart by brightness too, and by people who see no red (Okabe and Ito 2008).
-_RIGHT, _WRONG = (226, 232, 238), (213, 94, 0)
-_RIGHT_LABEL, _WRONG_LABEL = Label("right", _RIGHT), Label("wrong", _WRONG)
+_ERROR_LABELS = [Label(kind, ERROR_COLORS[kind]) for kind in ("right", "wrong")]
 
 Images = npt.NDArray[np.uint8 | np.float32]
 
@@ -67,22 +66,9 @@ def prediction_mosaic(
             Tile(picture, "image"),
             Tile(_in_colors(true, labels), "truth"),
             Tile(_in_colors(predicted, labels), "prediction"),
-            Tile(error_picture(true, predicted), f"errors: {share}"),
+            Tile(_hatched(error_picture(true, predicted), true), f"errors: {share}"),
         ]
-    return draw_sheet(tiles, [*labels.labels, IGNORED_LABEL, _RIGHT_LABEL, _WRONG_LABEL])
-
-
-def error_picture(truth: Picture, prediction: Picture) -> Picture:
-    """Where a prediction is wrong: uint8, (H, W, 3), RGB; what is ignored is hatched.
-
-    Args:
-        truth: uint8, (H, W), class ids.
-        prediction: Likewise.
-    """
-    picture = np.empty((*truth.shape, 3), np.uint8)
-    picture[:] = _RIGHT
-    picture[truth != prediction] = _WRONG
-    return _hatched(picture, truth)
+    return draw_sheet(tiles, [*labels.labels, IGNORED_LABEL, *_ERROR_LABELS])
 
 
 def write_png(path: Path, picture: Picture) -> None:

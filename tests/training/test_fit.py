@@ -103,10 +103,35 @@ def test_learns_and_leaves_the_run_folder(plan: Plan, tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == ["12", "24", "36"]
     assert float(rows[2]["loss"]) < float(rows[0]["loss"])
     assert "val_iou_road" in rows[0]
-    assert list(run.tensorboard.iterdir())
+    assert {path.stem for path in run.path.glob("*.png")} == {
+        "confusion_matrix",
+        "curves",
+        "train_batch0",
+        "val_pred0",
+    }
+    assert logged(run) == {
+        "images_per_second",
+        "learning_rate",
+        "loss",
+        "train_batch0",
+        "val_mean_iou",
+        "val_pixel_accuracy",
+        "val_pred0",
+    }
     best = max(range(3), key=lambda i: float(rows[i]["val_mean_iou"])) + 1
     assert read_record(run.best).epoch == best
     assert read_record(run.last).epoch == 3
+
+
+def logged(run: Run) -> set[str]:
+    """Names of what TensorBoard shows."""
+    (file,) = run.tensorboard.iterdir()
+    events = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    return {
+        value.tag
+        for event in map(tf.compat.v1.Event.FromString, events)
+        for value in event.summary.value
+    }
 
 
 def test_the_best_checkpoint_is_the_model_that_scored(plan: Plan, tmp_path: Path) -> None:
