@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segkit.labels import IGNORE_ID
 
-__all__ = ["ConfusionMatrix"]
+__all__ = ["ConfusionMatrix", "mean_of_present"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,15 +63,64 @@ class ConfusionMatrix:
         return _ratio(np.diag(self.counts), self.counts.sum(axis=1))
 
     @property
+    def class_dice(self) -> Floats:
+        """Dice coefficient (F1 of the pixels) by class; nan where `class_iou` is."""
+        return _ratio(2 * np.diag(self.counts), self.counts.sum(axis=0) + self.counts.sum(axis=1))
+
+    @property
+    def pixels(self) -> npt.NDArray[np.int64]:
+        """Counted true pixels by class, (num_classes,)."""
+        return np.asarray(self.counts.sum(axis=1))
+
+    @property
     def mean_iou(self) -> float:
         """Mean of `class_iou` over the classes that are in truth or prediction; nan if none is."""
-        class_iou = self.class_iou
-        return float(np.nanmean(class_iou)) if np.isfinite(class_iou).any() else float("nan")
+        return mean_of_present(self.class_iou)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean of `class_accuracy` over the classes that are in truth; nan if none is."""
+        return mean_of_present(self.class_accuracy)
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean of `class_dice` over the classes that `mean_iou` takes."""
+        return mean_of_present(self.class_dice)
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """Mean of `class_iou`, each class weighted by its share of the true pixels."""
+        present = self.pixels > 0
+        if not present.any():
+            return float("nan")
+        return float(np.average(self.class_iou[present], weights=self.pixels[present]))
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond what the shares of the classes give by chance.
+
+        nan where chance alone agrees everywhere: one class, in truth and in prediction.
+
+        Reference: Cohen, "A coefficient of agreement for nominal scales", 1960.
+        """
+        total = float(self.counts.sum())
+        if not total:
+            return float("nan")
+        by_chance = float(self.counts.sum(axis=0) / total @ (self.pixels / total))
+        if by_chance == 1:
+            return float("nan")
+        return (self.pixel_accuracy - by_chance) / (1 - by_chance)
 
     @property
     def pixel_accuracy(self) -> float:
         """Share of all counted pixels that are right; nan without any."""
         return float(_ratio(np.diag(self.counts).sum(), self.counts.sum()))
+
+
+def mean_of_present(values: Floats) -> float:
+    """Mean of the values by class that are not nan; nan if all are."""
+    present = values[np.isfinite(values)]
+    return float(present.mean()) if present.size else float("nan")
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:
