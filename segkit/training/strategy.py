@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
 
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, SegkitError
+from segkit.training.cluster import Cluster
+from segkit.training.rendezvous import meet
 
-__all__ = ["choose_precision", "make_strategy"]
+__all__ = [
+    "any_worker",
+    "choose_precision",
+    "make_strategy",
+    "synchronize_batch_norm",
+    "telling_of_lost_workers",
+]
 
 logger = logging.getLogger(__name__)
 
 
-def make_strategy(*, multi_gpu: bool, gpu_num: int) -> tf.distribute.Strategy:
-    """Chooses the devices.
+def make_strategy(
+    *, multi_gpu: bool, gpu_num: int, cluster: Cluster | None = None
+) -> tf.distribute.Strategy:
+    """Chooses the devices; with a cluster, it must come before any op of TensorFlow.
 
     Args:
         multi_gpu: Mirror the model over every visible GPU.
         gpu_num: The GPU to use otherwise, counted from 0; ignored where there is none.
+        cluster: Processes to train with; each uses every GPU that it sees.
 
     Raises:
-        ConfigError: There is no GPU of that number.
+        ConfigError: There is no GPU of that number, or a worker does not come or has another
+            number of GPUs.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if cluster is not None:
+        return _join(cluster, num_gpus=len(gpus))
     if not gpus:
         logical = tf.config.list_logical_devices("CPU")
         if multi_gpu and len(logical) > 1:
@@ -43,6 +59,71 @@ def make_strategy(*, multi_gpu: bool, gpu_num: int) -> tf.distribute.Strategy:
             expected=f"0 to {len(gpus) - 1}; TensorFlow sees {len(gpus)}",
         )
     return tf.distribute.OneDeviceStrategy(f"/gpu:{gpu_num}")
+
+
+def _join(cluster: Cluster, *, num_gpus: int) -> tf.distribute.Strategy:
+    """Connects this worker with all others."""
+    meet(cluster, {"GPUs": num_gpus, "TensorFlow": tf.__version__})
+    # The task is told in full, whatever TF_CONFIG says: a chief is the first of the workers.
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": num_gpus},
+        rpc_layer="grpc",
+    )
+    kinds = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=kinds.NCCL if num_gpus else kinds.RING
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+
+
+def any_worker(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
+    """A question that all workers ask together: it is true on all if it is true on one.
+
+    What one worker alone decides, by its clock or a signal, leaves the others waiting for ever.
+    """
+    if strategy.cluster_resolver is None:  # there are no others
+        return bool
+
+    @tf.function
+    def votes(vote: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(tf.identity, args=(vote,)), axis=None)
+
+    return lambda asked: float(votes(tf.constant(float(asked)))) > 0
+
+
+@contextmanager
+def telling_of_lost_workers(cluster: Cluster | None) -> Iterator[None]:
+    """Within it, what TensorFlow raises when another worker is gone becomes a message.
+
+    Raises:
+        SegkitError: Another worker is gone.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as err:
+        if cluster is None:
+            raise
+        raise SegkitError(
+            f"another of the {len(cluster.addresses)} workers is gone, and none can go on alone: "
+            f"{' '.join(str(err.message).split())[:300]}",
+            expected="all of them from the first step to the last",
+            next_step="see what the others said, end them all, and start them all with --resume "
+            "and the run folder",
+        ) from err
+
+
+def synchronize_batch_norm(model: tf.keras.Model) -> None:
+    """Lets batch normalisation take mean and variance over all replicas.
+
+    For a model that was just built, before its first step. Weights and their names stay, and so
+    does what it computes outside of training.
+    """
+    for layer in model.submodules:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.fused, layer.synchronized = False, True
 
 
 def choose_precision(*, mixed: bool) -> str:
