@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
@@ -22,6 +23,10 @@ NotifierName = Literal["none", "webhook", "telegram"]
 NOTIFIERS: tuple[str, ...] = get_args(NotifierName)
 
 _TIMEOUT_S = 5.0
+
+# Characters beyond which the whole message is refused (core.telegram.org/bots/api#sendmessage,
+# discord.com/developers/docs/resources/webhook). An end with 150 classes has more.
+_TELEGRAM_MOST, _DISCORD_MOST = 4096, 2000
 
 # From the text of a message to the address it goes to and what is posted there, as JSON.
 Address = Callable[[str], tuple[str, Mapping[str, str]]]
@@ -61,8 +66,8 @@ def make_notifier(
 
     Args:
         name: "none"; "webhook": posts `{"text": ...}` to SEGKIT_WEBHOOK_URL, as Slack, Mattermost
-            and Google Chat take it (`content` is the same for Discord); "telegram": as the bot of
-            SEGKIT_TELEGRAM_TOKEN to SEGKIT_TELEGRAM_CHAT_ID.
+            and Google Chat take it, with the same as `content` where that is of Discord;
+            "telegram": as the bot of SEGKIT_TELEGRAM_TOKEN to SEGKIT_TELEGRAM_CHAT_ID.
         telegram_url: The Bot API.
 
     Raises:
@@ -72,15 +77,23 @@ def make_notifier(
         return Notifier()
     if name == "webhook":
         url = _variable("SEGKIT_WEBHOOK_URL", name)
-        if not url.startswith(("https://", "http://")):
+        host = _host(url)
+        if not host:
             raise ConfigError(
                 "--notify webhook: SEGKIT_WEBHOOK_URL is no web address",
                 expected="one that begins with https://",
             )
-        return Notifier(lambda text: (url, {"text": text, "content": text}))
+        # Google Chat refuses fields that it does not know, so that not everybody can get both.
+        if host.endswith(("discord.com", "discordapp.com")):
+            return Notifier(
+                lambda text: (url, {"text": text, "content": _cut(text, _DISCORD_MOST)})
+            )
+        return Notifier(lambda text: (url, {"text": text}))
     token, chat = (_variable(f"SEGKIT_TELEGRAM_{part}", name) for part in ("TOKEN", "CHAT_ID"))
     send_message = f"{telegram_url}/bot{token}/sendMessage"
-    return Notifier(lambda text: (send_message, {"chat_id": chat, "text": text}))
+    return Notifier(
+        lambda text: (send_message, {"chat_id": chat, "text": _cut(text, _TELEGRAM_MOST)})
+    )
 
 
 def _variable(variable: str, name: str) -> str:
@@ -92,6 +105,24 @@ def _variable(variable: str, name: str) -> str:
             next_step=f"export {variable}=..., or leave --notify out",
         )
     return value
+
+
+def _host(url: str) -> str:
+    """The host of a web address; nothing if it is none."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.scheme in ("https", "http") else ""
+
+
+def _cut(text: str, most: int) -> str:
+    """Leaves the middle out: the run stands at the beginning, what came of it at the end."""
+    if len(text) <= most:
+        return text
+    gap = "\n...\n"
+    end = (most - len(gap)) // 2
+    return text[: most - len(gap) - end] + gap + text[-end:]
 
 
 def _post(url: str, content: Mapping[str, str]) -> None:
