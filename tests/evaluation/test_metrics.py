@@ -80,3 +80,59 @@ def test_evaluate_scores_the_masks_own_pixels() -> None:
     matrix = evaluate(step, batches, 2)
     assert matrix.counts.sum() == mask.size
     assert matrix.mean_iou == 1
+
+
+def by_hand(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Every score from sets of pixel positions, without a confusion matrix."""
+    places = [i for i, id_ in enumerate(truth.ravel()) if id_ != 255]
+    true = {c: {i for i in places if truth.ravel()[i] == c} for c in range(num_classes)}
+    said = {c: {i for i in places if prediction.ravel()[i] == c} for c in range(num_classes)}
+    ious, dices, accuracies, weighted, agreed, chance = [], [], [], 0.0, 0, 0.0
+    for c in range(num_classes):
+        hit = len(true[c] & said[c])
+        agreed += hit
+        chance += len(true[c]) * len(said[c]) / len(places) ** 2
+        if true[c] | said[c]:
+            ious.append(hit / len(true[c] | said[c]))
+            dices.append(2 * hit / (len(true[c]) + len(said[c])))
+            weighted += len(true[c]) / len(places) * ious[-1]
+        if true[c]:
+            accuracies.append(hit / len(true[c]))
+    accuracy = agreed / len(places)
+    return {
+        "mean_iou": sum(ious) / len(ious),
+        "mean_dice": sum(dices) / len(dices),
+        "mean_accuracy": sum(accuracies) / len(accuracies),
+        "frequency_weighted_iou": weighted,
+        "pixel_accuracy": accuracy,
+        "kappa": (accuracy - chance) / (1 - chance),
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_score_is_what_sets_of_pixels_give(seed: int) -> None:
+    """Of 7 classes 5 and 6 are in no truth, 6 in no prediction either, 3 is never predicted."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([0, 1, 2, 3, 4, 255], (9, 13)).astype(np.uint8)
+    wrong = rng.choice([0, 1, 2, 4, 5], truth.shape).astype(np.uint8)
+    right = (rng.random(truth.shape) < 0.6) & (truth != 3) & (truth != 255)
+    prediction = np.where(right, truth, wrong)
+    matrix = ConfusionMatrix(7)
+    matrix.update(truth, prediction)
+    for name, value in by_hand(truth, prediction, 7).items():
+        assert getattr(matrix, name) == pytest.approx(value), name
+    assert matrix.pixels.tolist() == [(truth == c).sum() for c in range(7)]
+    assert np.isnan(matrix.class_dice[6])
+    assert matrix.class_dice[5] == 0
+
+
+def test_kappa_is_zero_for_chance_and_one_for_agreement() -> None:
+    truth = np.array([0, 0, 1, 1], np.uint8)
+    for prediction, kappa in (([0, 1, 0, 1], 0), ([0, 0, 1, 1], 1), ([1, 1, 0, 0], -1)):
+        assert filled(truth, np.array(prediction, np.uint8)).kappa == pytest.approx(kappa)
+    assert np.isnan(filled(np.zeros(4, np.uint8), np.zeros(4, np.uint8)).kappa)
+
+
+@pytest.mark.parametrize("name", ["mean_accuracy", "mean_dice", "frequency_weighted_iou", "kappa"])
+def test_nothing_counted_has_no_score(name: str) -> None:
+    assert np.isnan(getattr(filled(np.full(4, 255, np.uint8), np.zeros(4, np.uint8)), name))
