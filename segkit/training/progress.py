@@ -59,15 +59,21 @@ class Progress:
         rate = done * plan.global_batch_size / standing.seconds
         left = round((steps - done) * standing.seconds / done)
         text = (
-            f"epoch {standing.step // steps + 1}/{plan.epochs}  [{'=' * full:<{_BAR}}] "
+            f"epoch {(standing.step - done) // steps + 1}/{plan.epochs}  [{'=' * full:<{_BAR}}] "
             f"{done}/{steps}  loss {sum(standing.losses) / done:.3g}  {rate:.3g} img/s  "
             f"data {standing.waited / standing.seconds:.0%}  {left // 60}:{left % 60:02}"
         )
         # A line that wraps could not be drawn over.
-        text = text[: shutil.get_terminal_size().columns - 1]
-        self._stream.write(f"\r{text:<{self._width}}")
+        most = shutil.get_terminal_size().columns - 1
+        text = text[:most]
+        self._stream.write(f"\r{text:<{min(self._width, most)}}")
         self._stream.flush()
         self._width = len(text)
+
+    def close(self) -> None:
+        """Clears the line within the epoch, for what an error writes."""
+        self._clear()
+        self._stream.flush()
 
     def _clear(self) -> None:
         if self._width:

@@ -71,6 +71,47 @@ def test_a_terminal_shows_how_far_the_epoch_is_and_then_its_line(
     assert terminal.screen() == ["epoch 3/12  loss 0.2", ""]
 
 
+@pytest.mark.parametrize(("step", "epoch"), [(40, "1/12"), (480, "12/12")])
+def test_the_last_step_belongs_to_its_own_epoch(step: int, epoch: str, plan: Plan) -> None:
+    terminal = Terminal()
+    Progress("bar", stream=terminal).step(
+        plan, Standing(step=step, losses=[0.25] * 40, seconds=80.0, waited=0.0)
+    )
+    assert terminal.screen()[0].startswith(f"epoch {epoch}  [{'=' * 20}] 40/40")
+
+
+def test_closing_leaves_the_line_to_what_comes_next(plan: Plan) -> None:
+    terminal = Terminal()
+    shown = Progress("bar", stream=terminal)
+    shown.step(plan, standing(10))
+    shown.close()
+    terminal.write("error")
+    assert terminal.screen() == ["error"]
+
+
+def test_closing_writes_nothing_where_nothing_was_drawn(plan: Plan) -> None:
+    output = io.StringIO()
+    shown = Progress("auto", stream=output)
+    shown.step(plan, standing(10))
+    shown.close()
+    assert not output.getvalue()
+
+
+def test_a_terminal_made_narrower_is_not_written_beyond_its_edge(
+    plan: Plan, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    shown = Progress("bar", stream=terminal)
+    shown.step(plan, standing(10))
+    drawn = len(terminal.getvalue())
+    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda: os.terminal_size((30, 20)))
+    clock[0] += 1
+    shown.step(plan, standing(20))
+    shown.close()
+    parts = terminal.getvalue()[drawn:].split("\r")
+    assert max(map(len, parts)) == 29
+
+
 def test_it_is_drawn_ten_times_a_second_at_most(plan: Plan, clock: list[float]) -> None:
     terminal = Terminal()
     shown = Progress("bar", stream=terminal)
