@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segkit.data.picture_sheet import IGNORED_LABEL
+from segkit.data.picture_sheet import IGNORED_LABEL, Tile
+from segkit.evaluation import mosaic
 from segkit.evaluation.comparison import ERROR_COLORS
 from segkit.evaluation.mosaic import batch_mosaic, prediction_mosaic, write_png
 from segkit.labels import Label, LabelMap
@@ -57,6 +58,36 @@ def test_predictions_show_truth_prediction_and_errors() -> None:
 def test_no_more_rows_than_fit_on_a_screen() -> None:
     images, truths = batch(20)
     assert max(prediction_mosaic(images, truths, truths, LABELS).shape) < 2000
+
+
+def test_values_beyond_the_range_are_not_wrapped_around() -> None:
+    """Augmentation may leave a little above 255 and below 0."""
+    _, masks = batch(1)
+    bright, white = (np.full((1, 24, 32, 3), value, np.float32) for value in (259.0, 255.0))
+    np.testing.assert_array_equal(
+        prediction_mosaic(bright, masks, masks, LABELS),
+        prediction_mosaic(white, masks, masks, LABELS),
+    )
+
+
+def test_what_is_ignored_counts_neither_as_right_nor_as_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Tile] = []
+    monkeypatch.setattr(mosaic, "draw_sheet", lambda tiles, legend: drawn.extend(tiles))
+    images, truths = batch(2)
+    truths[1] = 255
+    prediction_mosaic(images, truths, np.where(truths == 255, 0, truths), LABELS)
+    assert [tile.caption for tile in drawn][3::4] == [
+        "errors: 100.0% right",
+        "errors: nothing labelled",
+    ]
+
+
+def test_a_legend_of_many_classes_leaves_the_picture_a_size_to_look_at() -> None:
+    labels = LabelMap.from_names([f"a_class_with_a_name_{i}" for i in range(150)])
+    sheet = batch_mosaic(*batch(16), labels)
+    assert max(sheet.shape) <= 2100
 
 
 def test_an_image_without_labels_can_be_drawn() -> None:
