@@ -79,7 +79,7 @@ class Options:
                 next_step="--checkpoint RUN_FOLDER, --export VERSION_FOLDER or --server HOST:PORT",
             )
         self._check_passes(given[0])
-        if not WIRE.fullmatch(self.wire) or not 1 <= (self.quality or 1) <= 100:
+        if not WIRE.fullmatch(self.wire) or self.quality not in (None, *range(1, 101)):
             raise ConfigError(f"--wire is '{self.wire}'", expected="raw, or jpeg:85 (1 to 100)")
         if self.visualize_count is not None and self.visualize is None:
             raise ConfigError(

@@ -199,9 +199,7 @@ def open_checkpoint(
 
 
 def _make_graph(model: tf.keras.Model, seen: Size, passes: Passes) -> Any:
-    signature = [tf.TensorSpec([*seen, 3], tf.uint8), tf.TensorSpec([2], tf.int32)]
-
-    @tf.function(input_signature=signature, autograph=False)
+    @tf.function(autograph=False)
     def graph(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         views = [image, image[:, ::-1]] if passes.flip else [image]
         logits = model(tf.cast(tf.stack(views), tf.float32), training=False)
@@ -210,7 +208,9 @@ def _make_graph(model: tf.keras.Model, seen: Size, passes: Passes) -> Any:
             values = tf.nn.softmax(values)
         return (values[0] + values[1][:, ::-1]) / 2 if passes.flip else values[0]
 
-    return graph
+    signature = tf.TensorSpec([*seen, 3], tf.uint8), tf.TensorSpec([2], tf.int32)
+    traced = graph.get_concrete_function(*signature)
+    return lambda image, size: traced(tf.constant(image), tf.constant(size))
 
 
 def _starts(length: int, window: int, stride: int) -> Iterator[int]:
