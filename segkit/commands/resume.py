@@ -17,6 +17,7 @@ MAY_CHANGE = frozenset(
         "cache_dir",
         "check_data",
         "clip_norm",
+        "cluster",
         "dataset_dir",
         "deterministic",
         "epoch",

@@ -5,7 +5,11 @@ The run folder holds the resolved options, results.csv, TensorBoard logs and the
 
 from __future__ import annotations
 
+import atexit
+import io
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -106,6 +110,12 @@ class Options:
     """the GPU to train on"""
     multi_gpu: bool = False
     """train on all visible GPUs"""
+    cluster: Literal["auto", "tf_config", "slurm", "none"] = "auto"
+    """where the other machines of this training are written: tf_config (the environment variable
+    TF_CONFIG), slurm (the tasks of srun), none (train alone), or auto: whichever of these is there;
+    see docs/scale.md"""
+    sync_batch_norm: bool = True
+    """with more than one replica, batch normalisation takes mean and variance over all of them"""
     patience: int = 0
     """epochs without a better val mean_iou after which training ends; 0 for never"""
     resume: Path | None = field(default=None, metadata=RUN_FOLDER)
@@ -175,33 +185,41 @@ def run(options: Options) -> None:
 
 def _train(options: Options) -> None:
     from segkit.commands.train_setup import set_up
+    from segkit.training.cluster import find_cluster
     from segkit.training.fit import fit
     from segkit.training.notify import make_notifier
     from segkit.training.progress import Progress
+    from segkit.training.strategy import telling_of_lost_workers
 
     # === Everything that a user can have got wrong, before a run folder is made ===
     if options.resume is not None:
         check_resumed(sys.modules[__name__], options, options.resume)
-    notifier = make_notifier(options.notify)
-    progress = Progress(options.progress)
-    setup = set_up(options, say=progress.say)
+    cluster = find_cluster(options.cluster)
+    chief = cluster is None or cluster.is_chief
+    notifier = make_notifier(options.notify if chief else "none")
+    # The chief alone speaks, and writes the run folder: the others write one that nobody keeps.
+    progress = Progress(options.progress, stream=None if chief else io.StringIO())
+    scratch = None if chief else _scratch_folder(options)
+    with telling_of_lost_workers(cluster):
+        setup = set_up(options, cluster=cluster, say=progress.say)
     plan = setup.plan
 
-    run = _run_folder(options)
+    run = scratch or _run_folder(options)
     progress.say(f"run folder {run.path}\n{setup.summary}")
     notifier.send(f"{run.path}: training of {plan.network} begins, {plan.epochs} epochs")
 
     # === Training ===
     try:
-        outcome = fit(
-            plan,
-            setup.model,
-            make_optimizer=setup.make_optimizer,
-            batches=setup.batches,
-            run=run,
-            report=progress.epoch,
-            on_step=lambda standing: progress.step(plan, standing),
-        )
+        with telling_of_lost_workers(cluster):
+            outcome = fit(
+                plan,
+                setup.model,
+                make_optimizer=setup.make_optimizer,
+                batches=setup.batches,
+                run=run,
+                report=progress.epoch,
+                on_step=lambda standing: progress.step(plan, standing),
+            )
     except BaseException as err:
         notifier.send(f"{run.path}: training failed: {type(err).__name__}: {err}")
         raise
@@ -228,6 +246,20 @@ def _run_folder(options: Options) -> Run:
         )
     run = Run(options.resume, tensorboard=options.tensorboard_dir)
     run.note(replace(options, resume=None))
+    return run
+
+
+def _scratch_folder(options: Options) -> Run:
+    """Where a worker that is not the chief writes, with the state to go on from; gone at exit."""
+    from segkit.runs import Run
+
+    folder = Path(tempfile.mkdtemp(prefix="segkit-worker-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    run = Run(folder)
+    run.best.parent.mkdir()
+    # Copied before the workers meet: until then the chief writes nothing.
+    if options.resume is not None and (state := Run(options.resume).state).is_dir():
+        shutil.copytree(state, run.state)
     return run
 
 

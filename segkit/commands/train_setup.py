@@ -19,11 +19,12 @@ from segkit.data.transforms import Transform
 from segkit.errors import ConfigError
 from segkit.models import NETWORKS, build_model, canonical_name, resolve_aspp_rates
 from segkit.training import class_weights
+from segkit.training.cluster import Cluster
 from segkit.training.fit import Batches, Plan
 from segkit.training.objective import Objective, make_loss
 from segkit.training.optimizers import by_part, make_optimizer
 from segkit.training.schedules import WarmupDecay
-from segkit.training.strategy import choose_precision, make_strategy
+from segkit.training.strategy import choose_precision, make_strategy, synchronize_batch_norm
 
 __all__ = ["Setup", "set_up"]
 
@@ -47,11 +48,14 @@ class Setup:
     summary: str
 
 
-def set_up(options: Options, *, say: Callable[[str], None]) -> Setup:
+def set_up(
+    options: Options, *, cluster: Cluster | None = None, say: Callable[[str], None]
+) -> Setup:
     """Checks the flags and makes what they ask for.
 
     Args:
         options: The flags.
+        cluster: Processes to train with.
         say: Takes lines for people.
 
     Raises:
@@ -70,15 +74,18 @@ def set_up(options: Options, *, say: Callable[[str], None]) -> Setup:
     )
     loss = make_loss(options.loss)
 
+    # === Devices ===
+    # Workers meet before TensorFlow computes anything, as reading a data set makes it do.
+    strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num, cluster=cluster)
+
     # === Data set ===
     dataset = open_dataset(options.dataset_dir, options.dataset_name)
     _check_dataset(dataset, options)
-    if options.check_data:
+    if options.check_data and (cluster is None or cluster.is_chief):
         check_data.check_before_training(dataset)
     weights = _class_weights(dataset, options.class_weights, say=say)
 
-    # === Devices and model ===
-    strategy = make_strategy(multi_gpu=options.multi_gpu, gpu_num=options.gpu_num)
+    # === Model ===
     precision = choose_precision(mixed=options.mixed_precision)
     tf.keras.utils.set_random_seed(options.seed)
     with strategy.scope():
@@ -90,6 +97,8 @@ def set_up(options: Options, *, say: Callable[[str], None]) -> Setup:
             weights="none" if options.resume else options.weights,
             aspp_rates=aspp_rates,
         )
+    if options.sync_batch_norm and strategy.num_replicas_in_sync > 1:
+        synchronize_batch_norm(model)
 
     # === Plan ===
     global_batch_size = options.batch_size * strategy.num_replicas_in_sync

@@ -25,6 +25,7 @@ from segkit.training.objective import Objective
 from segkit.training.optimizers import build_slots, current_learning_rate
 from segkit.training.run_log import EpochResult, RunLog
 from segkit.training.state import Standing, TrainingState
+from segkit.training.strategy import any_worker
 from segkit.training.train_step import make_train_step
 
 __all__ = ["Batches", "Outcome", "Plan", "fit"]
@@ -170,7 +171,7 @@ def fit(
 
     # === Input and output ===
     train_batches = iter(strategy.experimental_distribute_dataset(batches.train(standing.step)))
-    val_batches = strategy.experimental_distribute_dataset(batches.val)
+    val_batches = strategy.experimental_distribute_dataset(_shared_by_image(batches.val))
     log = RunLog(run, plan.labels, step=standing.step)
     if standing.step == 0:
         log.first_batch(*_first(batches.train(0)), batches.stems(0))
@@ -180,7 +181,7 @@ def fit(
     started, first_step = time.perf_counter(), standing.step
     with interruptible() as interruption:
         epoch = _Epoch(plan, standing, state, interruption)
-        while not plan.is_over(standing) and not interruption.signal:
+        while not plan.is_over(standing) and not epoch.interrupted():
             if not epoch.train(train_step, train_batches, stems=batches.stems, on_step=on_step):
                 break
             with average.in_place() if average else nullcontext():
@@ -220,6 +221,14 @@ class _Epoch:
         self._standing = standing
         self._state = state
         self._interruption = interruption
+        self._any_worker = any_worker(plan.strategy)
+
+    def interrupted(self) -> bool:
+        """Whether this process or another worker was asked to stop; then all were."""
+        asked = self._any_worker(self._interruption.signal is not None)
+        if asked and self._interruption.signal is None:
+            self._interruption.signal = signal.SIGTERM
+        return asked
 
     def train(
         self,
@@ -236,11 +245,12 @@ class _Epoch:
         while (done := len(standing.losses) + len(pending)) < steps:
             # === Save ===
             asked = self._interruption.signal is not None
-            if asked or (pending and time.perf_counter() - saved > self._plan.state_seconds):
+            due = bool(pending) and time.perf_counter() - saved > self._plan.state_seconds
+            if self._any_worker(asked or due):
                 self._read(pending, stems)
                 self._state.save()
                 saved = time.perf_counter()
-                if asked:
+                if self.interrupted():
                     return False
             # === Step ===
             started = time.perf_counter()
@@ -320,6 +330,13 @@ def _save_weights(
     standing.best_counts = matrix.counts.tolist()
     save_checkpoint(model, record, run.best)
     return True
+
+
+def _shared_by_image(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Workers read a part of each batch, not some of the files: these may be fewer than workers."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)
 
 
 def _first(batches: tf.data.Dataset) -> tuple[Any, Any]:

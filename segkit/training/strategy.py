@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ def make_strategy(
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    # TensorFlow reads it too, in its own way, even for the GPUs of one machine.
+    os.environ.pop("TF_CONFIG", None)
     if cluster is not None:
         return _join(cluster, num_gpus=len(gpus))
     if not gpus:
