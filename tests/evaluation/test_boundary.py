@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,14 @@ def test_a_perfect_prediction_scores_one() -> None:
     iou.update(truth, truth)
     f.update(truth, truth)
     assert (iou.mean, f.mean) == (1, 1)
+
+
+@pytest.mark.parametrize("make", [BoundaryIou, BoundaryF])
+def test_a_class_that_only_one_of_them_has_counts_as_zero(make: Any) -> None:
+    one, other = (np.repeat([0, id_], 20).reshape(2, 20).astype(np.uint8) for id_ in (1, 2))
+    score = make(4)
+    score.update(one, other)
+    np.testing.assert_array_equal(score.by_class[1:], [0, 0, np.nan])
 
 
 def test_a_shift_costs_the_contour_more_than_the_area() -> None:

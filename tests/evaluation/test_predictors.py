@@ -100,6 +100,8 @@ def test_windows_that_overlap_are_averaged(checkpoint: Path, image: np.ndarray) 
     predicted = predictor.predict(image, LABEL_SIZE)
     assert counts.min() == 1
     np.testing.assert_array_equal(predicted, (total / counts).argmax(-1))
+    larger = tf.image.resize((total / counts).astype(np.float32), (96, 130))
+    np.testing.assert_array_equal(predictor.predict(image, (96, 130)), np.argmax(larger, -1))
 
 
 def test_a_window_larger_than_the_image_is_refused(checkpoint: Path, image: np.ndarray) -> None:
