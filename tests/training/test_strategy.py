@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from segkit.errors import ConfigError
-from segkit.training.strategy import choose_precision, make_strategy
+from segkit.errors import ConfigError, SegkitError
+from segkit.models import build_model
+from segkit.training.cluster import Cluster
+from segkit.training.strategy import (
+    any_worker,
+    choose_precision,
+    make_strategy,
+    synchronize_batch_norm,
+    telling_of_lost_workers,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -100,6 +108,47 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
     with pytest.raises(ConfigError, match="--gpu_num 3: there is no such GPU"):
         make_strategy(multi_gpu=False, gpu_num=3)
+
+
+def test_tensorflow_reads_no_tf_config_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", "no JSON")
+    make_strategy(multi_gpu=True, gpu_num=0)
+    tf.distribute.MirroredStrategy(["/cpu:0"])
+
+
+def test_a_worker_alone_decides_by_itself() -> None:
+    ask = any_worker(tf.distribute.get_strategy())
+    assert [ask(True), ask(False)] == [True, False]
+
+
+def test_a_lost_worker_is_told_with_the_way_on() -> None:
+    lost = tf.errors.UnavailableError(None, None, "task:1\n heartbeat timeout")
+    with (
+        pytest.raises(SegkitError, match="of the 2 workers is gone") as told,
+        telling_of_lost_workers(Cluster(("a:1", "b:1"), 0, "TF_CONFIG")),
+    ):
+        raise lost
+    assert "task:1 heartbeat timeout" in told.value.problem
+    assert "--resume" in told.value.next_step
+    with pytest.raises(tf.errors.UnavailableError), telling_of_lost_workers(None):
+        raise lost
+
+
+@pytest.mark.parametrize("network", ["ddrnet23_slim", "mobilenetv3_deeplabv3plus"])
+def test_synchronised_statistics_change_no_weight_and_no_prediction(network: str) -> None:
+    tf.keras.utils.set_random_seed(1)
+    model = build_model(network, (32, 32), 3)
+    before = [(weight.name, weight.shape) for weight in model.weights]
+    image = tf.random.uniform((2, 32, 32, 3), maxval=255.0)
+    expected = model(image, training=False)
+    synchronize_batch_norm(model)
+    layers = [
+        layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)
+    ]
+    assert len(layers) > 30
+    assert all(layer.synchronized and not layer.fused for layer in layers)
+    assert [(weight.name, weight.shape) for weight in model.weights] == before
+    assert tf.reduce_max(tf.abs(model(image, training=False) - expected)) < 1e-3
 
 
 @pytest.mark.parametrize(("has_bfloat16", "policy"), [(True, "mixed_bfloat16"), (False, "float32")])
