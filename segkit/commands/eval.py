@@ -198,7 +198,8 @@ def _measure(options: Options, dataset: Any, target: Target) -> Report:
     number = dataset.num_examples(options.split)
 
     def examples() -> Iterator[Example]:
-        return map(Example.of, dataset.examples(options.split).as_numpy_iterator())
+        stored = dataset.examples(options.split).as_numpy_iterator()
+        return _counted(map(Example.of, stored), number)
 
     time = None
     if options.time_images:
@@ -211,7 +212,7 @@ def _measure(options: Options, dataset: Any, target: Target) -> Report:
         pictures = Pictures(options.visualize, dataset.labels, count=options.visualize_count)
     scores = measure(
         target.predictor,
-        _counted(examples(), number),
+        examples(),
         num_classes=num_classes,
         on_image=pictures.add if pictures else None,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segkit.client import LocalSegmenter
 from segkit.commands.eval import Options
-from segkit.contract import Metadata
+from segkit.contract import METADATA_FILE, Metadata
 from segkit.engines import engine_name
 from segkit.errors import ConfigError, ExportError, ModelError
 from segkit.evaluation.latency import cpu_name, tensorflow_device
@@ -106,7 +106,7 @@ def find_version(path: Path) -> Path:
             expected="an exported version, such as exports/segkit/1, or the folder of versions",
             next_step="publish a checkpoint by `python -m segkit export`",
         )
-    if (path / SAVED_MODEL_FILE).is_file():
+    if any((path / name).is_file() for name in (SAVED_MODEL_FILE, METADATA_FILE)):
         return path
     versions = list_versions(path)
     if not versions:

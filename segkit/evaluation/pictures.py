@@ -28,12 +28,15 @@ Color = tuple[int, int, int]
 
 PAPER, INK, EDGE = (255, 255, 255), (29, 39, 51), (150, 158, 168)
 SMALLEST_FONT = 11  # pixels
+SMALLEST_WIDTH = 200  # pixels of one picture, so that its caption fits
 
 
 def captioned(
     example: Example, prediction: Image, matrix: ConfusionMatrix, *, labels: LabelMap
 ) -> Image:
     """The comparison with a caption over each picture and, below, the IoU of each class in it.
+
+    Small images are shown as many times larger as it takes to read the captions.
 
     Args:
         example: Image and truth.
@@ -45,7 +48,9 @@ def captioned(
         uint8, (H', W', 3), RGB.
     """
     row = comparison_row(example.image, example.truth, prediction, labels=labels)
-    width = example.image.shape[1]
+    larger = -(-SMALLEST_WIDTH // example.image.shape[1])
+    row = row.repeat(larger, axis=0).repeat(larger, axis=1)
+    width = example.image.shape[1] * larger
     font: Any = ImageFont.load_default(max(SMALLEST_FONT, width // 32))
     line = round(font.size * 1.7)
     shown: list[tuple[str, Color | None]] = [
@@ -66,7 +71,8 @@ def captioned(
     sheet.paste(PillowImage.fromarray(row), (0, line))
     draw = ImageDraw.Draw(sheet)
     for column, items in enumerate(captions):
-        _write(draw, items, font, (column * (width + GAP), 0))
+        items = [(_fitted(text, font, width), color) for text, color in items]
+        _write(draw, items, font, (column * (width + GAP * larger), 0))
     for number, items in enumerate(legend):
         _write(draw, items, font, (0, line + row.shape[0] + number * line))
     return np.asarray(sheet)
@@ -122,6 +128,15 @@ Items = list[tuple[str, Color | None]]
 
 def _item_width(text: str, color: Color | None, font: Any) -> int:
     return round(font.getlength(text) + font.size * (1.0 if color is None else 2.1))
+
+
+def _fitted(text: str, font: Any, width: int) -> str:
+    """The text, its end cut off where there is no room for it."""
+    if _item_width(text, None, font) <= width:
+        return text
+    while text and _item_width(f"{text} ...", None, font) > width:
+        text = text[:-1]
+    return f"{text} ..."
 
 
 def _wrapped(items: Items, font: Any, width: int) -> list[Items]:

@@ -299,3 +299,11 @@ def test_a_folder_in_use_is_kept(
 def test_a_folder_that_cannot_be_made(checkpoint: Path, capsys: Any) -> None:
     message = refused(capsys, "--checkpoint", checkpoint, "--output", checkpoint / "out")
     assert "cannot be made" in message
+
+
+def test_a_version_without_a_saved_model_is_left_to_its_engine(tmp_path: Path) -> None:
+    from segkit.commands.eval_target import find_version
+
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "segkit.json").write_text("{}")
+    assert find_version(tmp_path) == tmp_path

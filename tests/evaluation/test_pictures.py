@@ -57,6 +57,21 @@ def test_many_classes_take_several_lines() -> None:
         assert (below == label.color).all(-1).any(), label.name
 
 
+def test_a_small_image_is_shown_larger_and_a_long_name_cut(labels: LabelMap) -> None:
+    truth = np.ones((20, 30), np.uint8)
+    image = np.full((20, 30, 3), 77, np.uint8)
+    scores = Scores.of("a", truth, truth, num_classes=3)
+    short, long = (
+        captioned(Example(stem=stem, image=image, truth=truth), truth, scores.matrix, labels=labels)
+        for stem in ("b", "b" * 200)
+    )
+    assert short.shape == long.shape
+    assert short.shape[1] == 7 * (4 * 30 + 3 * 4)  # 210 pixels, the first multiple from 200 on
+    assert (short == 77).all(-1).sum() == 49 * 20 * 30
+    second = 7 * (30 + 4)  # where the next column begins
+    np.testing.assert_array_equal(short[:, second:], long[:, second:])
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
