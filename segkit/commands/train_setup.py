@@ -169,7 +169,8 @@ def _batches(
             batch_size=size,
             augmentation=augmentation,
             seed=seed,
-            deterministic=options.deterministic,
+            # Workers take their parts of the same batches.
+            deterministic=options.deterministic or plan.strategy.cluster_resolver is not None,
             first_step=step,
         ),
         val=pipeline.val_batches(val.in_order(), image_size=options.image_size, batch_size=size),

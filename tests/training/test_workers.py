@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -10,9 +11,15 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from tiny_sets import LABEL_MAP, ids, jpeg, png
+from tiny_tfds import build
+
+from segkit.data.archive import ARCHIVE_NAME
+from segkit.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SECONDS = 240  # until processes that hang are ended
@@ -179,3 +186,60 @@ def test_with_statistics_of_their_own_two_learn_something_else(
     one, own = results["one"], results["own"]
     assert own["losses"] != pytest.approx(one["losses"], rel=1e-3)
     assert difference(one, own, "a/kernel:0") > 1e-3
+
+
+# === train.py ===
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight train and three val images, so that the workers' shares of val differ."""
+    folder = tmp_path_factory.mktemp("set")
+    splits = {"train": [f"t{i}" for i in range(8)], "val": ["v8", "v9", "v10"]}
+    with ZipFile(folder / ARCHIVE_NAME, "w") as archive:
+        archive.writestr("labelmap.txt", LABEL_MAP)
+        for split, stems in splits.items():
+            archive.writestr(f"{split}.txt", "\n".join(stems))
+            for stem in stems:
+                seed = int(stem[1:])
+                archive.writestr(f"rgb/{stem}.jpg", jpeg(seed, (64, 64)))
+                archive.writestr(f"gt/{stem}.png", png(ids(seed, (64, 64))))
+    build(folder, folder / "tfds", files=2)
+    return folder / "tfds"
+
+
+@pytest.mark.slow
+def test_train_py_on_two_workers_does_what_it_does_on_one_device(
+    dataset_dir: Path, tmp_path: Path
+) -> None:
+    def flags(name: str, **changed: Any) -> list[str]:
+        given = {
+            "dataset_dir": dataset_dir,
+            "checkpoint_dir": tmp_path / name,
+            "model_name": "x",
+            "epoch": 2,
+            "optimizer": "sgd",
+            "mixed_precision": "false",
+            "min_scale": 1,
+            "max_scale": 1.5,
+        } | changed
+        pairs = [[f"--{flag}", str(value)] for flag, value in given.items()]
+        return ["train.py", "--image_size", "64", "64", *itertools.chain(*pairs)]
+
+    # So small a rate leaves the weights nearly alone: 64x64 pixels are one pixel at the deepest
+    # stride, where the normalisation of four values makes much of float error. That the losses
+    # agree then shows that the batches do; the tests above show the learning.
+    start_alone = start(flags("one", batch_size=4, lr=2e-5))
+    two = flags("two", batch_size=2, lr=1e-5)
+    _, chief, worker = outputs([start_alone, *start_workers([two, two])])
+
+    assert "2 replicas x batch 2 = global batch 4; learning rate 2e-05" in chief
+    assert "epoch 2/2" in chief
+    assert worker == ""
+    assert [path.name for path in (tmp_path / "two" / "x").iterdir()] == ["run_1"]
+    runs = [Run(tmp_path / name / "x" / "run_1") for name in ("one", "two")]
+    assert all(path.is_file() for run in runs for path in (run.best, run.last, run.results))
+    rows = [run.read_results() for run in runs]
+    for row_one, row_two in zip(*rows, strict=True):
+        for name, limit in (("loss", 1e-3), ("learning_rate", 1e-6)):
+            assert float(row_two[name]) == pytest.approx(float(row_one[name]), rel=limit)
