@@ -333,7 +333,7 @@ def _save_weights(
 
 
 def _shared_by_image(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Workers read a part of each batch, not some of the files: these may be fewer than workers."""
+    """Workers take a part of each batch, not some of the files: these may differ in length."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options)
