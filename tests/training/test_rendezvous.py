@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_refused() -> None:
     with socket.create_server(("", 0)) as other:
         addresses = (*free_addresses(1), f"localhost:{other.getsockname()[1]}")
         with pytest.raises(ConfigError, match="cannot be used") as refused:
-            meet(Cluster(addresses, 1, "TF_CONFIG"), {})
+            meet(Cluster(addresses, 1, "TF_CONFIG"), {}, timeout_s=5.0)
         assert "no other program" in refused.value.expected
 
 
