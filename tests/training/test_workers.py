@@ -229,11 +229,11 @@ def test_train_py_on_two_workers_does_what_it_does_on_one_device(
     # So small a rate leaves the weights nearly alone: 64x64 pixels are one pixel at the deepest
     # stride, where the normalisation of four values makes much of float error. That the losses
     # agree then shows that the batches do; the tests above show the learning.
-    start_alone = start(flags("one", batch_size=4, lr=2e-5))
-    two = flags("two", batch_size=2, lr=1e-5)
+    start_alone = start(flags("one", batch_size=4, lr=2e-9))
+    two = flags("two", batch_size=2, lr=1e-9)
     _, chief, worker = outputs([start_alone, *start_workers([two, two])])
 
-    assert "2 replicas x batch 2 = global batch 4; learning rate 2e-05" in chief
+    assert "2 replicas x batch 2 = global batch 4; learning rate 2e-09" in chief
     assert "epoch 2/2" in chief
     assert worker == ""
     assert [path.name for path in (tmp_path / "two" / "x").iterdir()] == ["run_1"]
@@ -241,5 +241,5 @@ def test_train_py_on_two_workers_does_what_it_does_on_one_device(
     assert all(path.is_file() for run in runs for path in (run.best, run.last, run.results))
     rows = [run.read_results() for run in runs]
     for row_one, row_two in zip(*rows, strict=True):
-        for name, limit in (("loss", 1e-3), ("learning_rate", 1e-6)):
+        for name, limit in (("loss", 1e-4), ("learning_rate", 1e-6)):
             assert float(row_two[name]) == pytest.approx(float(row_one[name]), rel=limit)
