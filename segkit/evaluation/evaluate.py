@@ -44,6 +44,15 @@ def make_confusion_step(
     """
 
     def on_replica(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        # A last batch that is smaller than the replicas are many leaves some without an image, and
+        # a convolution of none has another shape in bfloat16 on a CPU.
+        return tf.cond(
+            tf.shape(image)[0] > 0,
+            lambda: of_images(image, mask),
+            lambda: tf.zeros((num_classes, num_classes), tf.int64),
+        )
+
+    def of_images(image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         outputs = model(image, training=False)
         logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
         logits = tf.image.resize(logits, tf.shape(mask)[1:3], method="bilinear")

@@ -82,6 +82,18 @@ def test_evaluate_scores_the_masks_own_pixels() -> None:
     assert matrix.mean_iou == 1
 
 
+def test_a_replica_without_images_counts_nothing() -> None:
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    image = tf.keras.Input((8, 8, 3))
+    x = tf.keras.layers.Conv2D(5, 3, padding="same", strides=2)(image)
+    x = tf.keras.layers.BatchNormalization(fused=False)(x)
+    model = tf.keras.Model(image, tf.keras.layers.Conv2D(2, 1, dtype="float32")(x))
+    step = make_confusion_step(model, 2, tf.distribute.get_strategy())
+    for number in (0, 1):
+        batch = np.zeros((number, 8, 8, 3), np.float32), np.zeros((number, 8, 8), np.uint8)
+        assert step(tuple(map(tf.constant, batch))).numpy().sum() == number * 64
+
+
 def by_hand(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> dict[str, float]:
     """Every score from sets of pixel positions, without a confusion matrix."""
     places = [i for i, id_ in enumerate(truth.ravel()) if id_ != 255]
