@@ -230,6 +230,7 @@ def _train(options: Options) -> None:
         if status:
             raise SystemExit(status)
     finally:
+        progress.close()
         notifier.close()
 
 

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,7 +179,7 @@ def fit(
 
     # === Loop ===
     started, first_step = time.perf_counter(), standing.step
-    with interruptible() as interruption:
+    with closing(log), interruptible() as interruption:
         epoch = _Epoch(plan, standing, state, interruption)
         while not plan.is_over(standing) and not epoch.interrupted():
             if not epoch.train(train_step, train_batches, stems=batches.stems, on_step=on_step):
@@ -207,7 +207,6 @@ def fit(
             steps_left = plan.epochs * plan.steps_per_epoch - standing.step
             pace = (time.perf_counter() - started) / (standing.step - first_step)
             report(_line(plan, standing, result, seconds_left=pace * steps_left))
-    log.close()
     return Outcome(standing, interruption.signal)
 
 

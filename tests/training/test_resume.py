@@ -166,7 +166,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     for step, number in ((7, signal.SIGTERM), (14, signal.SIGINT)):
         outcome = train(cut, plan, batches=make_batches(interrupt_at(step, number)), **how)
         assert outcome.signal is number
-        assert outcome.standing.step in (step, step + 1)
+        assert abs(outcome.standing.step - step) <= 2  # the input may run ahead of the steps
     lines: list[str] = []
     assert train(cut, plan, report=lines.append, **how).signal is None
     assert lines[0].startswith("going on after step 1")
