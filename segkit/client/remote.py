@@ -7,7 +7,7 @@ import re
 import threading
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -153,7 +153,7 @@ class RemoteSegmenter:
         """Closes the connection; requests under way fail."""
         self._channel.close()
 
-    def __enter__(self) -> RemoteSegmenter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -37,10 +37,10 @@ class Options:
     """measure an exported version: its folder, or the folder of versions for the latest"""
     server: str | None = None
     """measure what a running server answers: host:port of its gRPC port"""
-    model_name: str = "segkit"
-    """name of the model at --server"""
-    engine: str = "auto"
-    """what runs --export"""
+    model_name: str | None = None
+    """name of the model at --server; segkit by default"""
+    engine: str | None = None
+    """what runs --export; the best of this machine by default"""
     dataset_dir: Path | None = None
     """where `tfds build` wrote the data set; TFDS's own folder by default"""
     dataset_name: str = "full_semantic"
@@ -78,6 +78,11 @@ class Options:
                 expected="exactly one of --checkpoint, --export and --server",
                 next_step="--checkpoint RUN_FOLDER, --export VERSION_FOLDER or --server HOST:PORT",
             )
+        for flag, target in (("model_name", "--server"), ("engine", "--export")):
+            if getattr(self, flag) is not None and given != [target]:
+                raise ConfigError(
+                    f"--{flag} is given with {given[0]}", expected=f"{target} with it, or neither"
+                )
         self._check_passes(given[0])
         if not WIRE.fullmatch(self.wire) or self.quality not in (None, *range(1, 101)):
             raise ConfigError(f"--wire is '{self.wire}'", expected="raw, or jpeg:85 (1 to 100)")

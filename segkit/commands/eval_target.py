@@ -67,8 +67,9 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
         yield target
     elif options.export is not None:
         version = find_version(options.export)
-        with LocalSegmenter.open(version, options.engine) as local:
-            on_tensorflow = engine_name(options.engine) == "tensorflow"
+        engine = options.engine or "auto"
+        with LocalSegmenter.open(version, engine) as local:
+            on_tensorflow = engine_name(engine) == "tensorflow"
             target = Target(
                 predictor=SegmenterPredictor(local),
                 subject=f"export {version}",
@@ -80,11 +81,11 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
             yield target
     else:
         assert options.server is not None
-        remote = EncodingSegmenter(options.server, options.model_name)
-        with remote:
+        name = options.model_name or "segkit"
+        with EncodingSegmenter(options.server, name) as remote:
             target = Target(
                 predictor=SegmenterPredictor(remote),
-                subject=f"model '{options.model_name}' at {options.server}",
+                subject=f"model '{name}' at {options.server}",
                 how=_served_size(remote.describe()),
                 device=f"the server {options.server}, with the way there and back",
                 profile=_profile(remote.describe()),

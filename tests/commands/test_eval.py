@@ -214,6 +214,8 @@ def test_exactly_one_thing_is_measured(argv: str, words: str, capsys: Any) -> No
         ("--checkpoint c --visualize_count 3", "--visualize_count is given without --visualize"),
         ("--checkpoint c --visualize v --visualize_count 0", "--visualize_count is 0"),
         ("--checkpoint c --time_images -1", "--time_images is -1"),
+        ("--export e --model_name m", "--model_name is given with --export"),
+        ("--checkpoint c --engine tensorflow", "--engine is given with --checkpoint"),
     ],
 )
 def test_flags_that_make_no_sense(argv: str, words: str, capsys: Any) -> None:
