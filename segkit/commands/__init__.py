@@ -9,7 +9,7 @@ COMMANDS = {
     "prepare": "pack a labelled set into full_semantic.zip",
     "check-data": "say all that is wrong with a labelled set, before it is trained on",
     "train": "train a network, or export a checkpoint (--saved_model)",
-    "eval": "measure a checkpoint on the val split",
+    "eval": "measure a checkpoint, an export or a running server",
     "export": "publish a checkpoint as the next version of a served model",
     "serve": "serve published versions as tensorflow/serving does, on this machine",
     "predict-video": "segment a video file by a model server",

@@ -12,7 +12,7 @@ import tensorflow as tf
 from segkit.data.order import shuffled_passes
 from segkit.data.transforms import Example, Resize, Transform
 
-__all__ = ["Examples", "batch_stems", "original_size_batches", "train_batches", "val_batches"]
+__all__ = ["Examples", "batch_stems", "train_batches", "val_batches"]
 
 
 def _as_stored(stored: Mapping[str, tf.Tensor]) -> Example:
@@ -149,30 +149,6 @@ def val_batches(
             deterministic=True,
         )
         .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def original_size_batches(
-    examples: tf.data.Dataset, *, image_size: tuple[int, int]
-) -> tf.data.Dataset:
-    """Every example once, as a batch of one: the image resized, the mask at its own size.
-
-    Args:
-        examples: Dicts of `image` uint8 (H, W, 3) and `mask` uint8 (H, W).
-        image_size: Height and width of the images, pixels.
-
-    Returns:
-        Pairs of image float32 (1, h, w, 3) RGB 0..255 and mask uint8 (1, H, W), 255 ignored.
-    """
-    resize = Resize(image_size)
-    return (
-        examples.map(
-            lambda example: (resize(_floating(example))["image"], example["mask"]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .batch(1)
         .prefetch(tf.data.AUTOTUNE)
     )
 
