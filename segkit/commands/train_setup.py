@@ -129,7 +129,9 @@ def set_up(
         plan=plan,
         model=model,
         make_optimizer=lambda: by_part(optimizer, model, backbone=options.backbone_lr_factor),
-        batches=_batches(dataset, options, plan, augmentation=augmentation, say=say),
+        batches=_batches(
+            dataset, options, plan, augmentation=augmentation, cluster=cluster, say=say
+        ),
         summary=_summary(dataset, options, plan, augmentation=augmentation),
     )
 
@@ -156,6 +158,7 @@ def _batches(
     plan: Plan,
     *,
     augmentation: tuple[Transform, ...],
+    cluster: Cluster | None,
     say: Callable[[str], None],
 ) -> Batches:
     train, val = open_examples(
@@ -169,9 +172,9 @@ def _batches(
             batch_size=size,
             augmentation=augmentation,
             seed=seed,
-            # Workers take their parts of the same batches.
-            deterministic=options.deterministic or plan.strategy.cluster_resolver is not None,
+            deterministic=options.deterministic,
             first_step=step,
+            share=(0, 1) if cluster is None else (cluster.index, len(cluster.addresses)),
         ),
         val=pipeline.val_batches(val.in_order(), image_size=options.image_size, batch_size=size),
         stems=lambda step: pipeline.batch_stems(train, batch_size=size, seed=seed, step=step),

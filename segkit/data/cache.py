@@ -16,7 +16,7 @@ from segkit.data.full_semantic import FullSemantic
 from segkit.data.pipeline import Examples
 from segkit.data.room import free_disk, free_memory
 from segkit.data.transforms import Example
-from segkit.errors import ConfigError, DataError
+from segkit.errors import ConfigError
 
 __all__ = ["Kind", "open_examples"]
 
@@ -36,10 +36,9 @@ def open_examples(
     *,
     cache: Kind = "auto",
     cache_dir: Path | None = None,
-    shard: tuple[int, int] = (0, 1),
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Examples]:
-    """The examples of splits, or a worker's share of each.
+    """The examples of splits.
 
     They come in the same order with every kind of cache, but with "none" if a split has more than
     1 GiB of image files.
@@ -50,14 +49,13 @@ def open_examples(
         cache: Where decoded images are kept; "auto": in memory if they take no more than half of
             what is free, else on disk if it is so there, else nowhere.
         cache_dir: Where caches on disk are. None: `cache`, beside the versions of the data set.
-        shard: Number of this worker, from 0, and of all workers.
         report: Takes the line that says where they are kept, and why.
 
     Raises:
         ConfigError: There is no room where they should be kept, or no leave to write.
-        DataError: There is no such split, or fewer examples than workers.
+        DataError: There is no such split.
     """
-    parts = [_Part(dataset, split, shard) for split in splits]
+    parts = [_Part(dataset, split) for split in splits]
     data_path = dataset.path.absolute()
     folder = (cache_dir or data_path.parent / "cache").expanduser().absolute()
     folder /= f"{data_path.parent.name}-{data_path.name}-{digest([], data_path)}"
@@ -76,7 +74,7 @@ def open_examples(
             for part, kept in zip(parts, on_disk, strict=True):
                 kept.fill(part.decoded)
             return [
-                Examples(kept.numbers(), kept.load, shard, stems=part.stems)
+                Examples(kept.numbers(), kept.load, stems=part.stems)
                 for part, kept in zip(parts, on_disk, strict=True)
             ]
         except OSError as err:
@@ -93,29 +91,13 @@ def open_examples(
 
 @dataclass(frozen=True)
 class _Part:
-    """The examples of a split that one worker reads."""
+    """The examples of a split."""
 
     dataset: FullSemantic
     split: str
-    shard: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        total = self.dataset.num_examples(self.split)
-        if total < self.shard[1]:
-            raise DataError(
-                f"{total} {self.split} images cannot be shared by {self.shard[1]} workers",
-                expected=f"{self.shard[1]} images or more, or fewer workers",
-            )
-
-    @cached_property
-    def bounds(self) -> tuple[int, int]:
-        """The first example and the one after the last."""
-        index, count = self.shard
-        total = self.dataset.num_examples(self.split)
-        return index * total // count, (index + 1) * total // count
 
     def encoded(self) -> tf.data.Dataset:
-        return self.dataset.encoded(self.split, part=self.bounds)
+        return self.dataset.encoded(self.split)
 
     def stems(self) -> list[str]:
         return [stored["stem"].decode() for stored in self.encoded().as_numpy_iterator()]
@@ -133,38 +115,30 @@ class _Part:
         measured = [
             example["mask"].size for example in self.decoded().take(_MEASURED).as_numpy_iterator()
         ]
-        first, end = self.bounds
-        return 4 * sum(measured) * (end - first) // len(measured)
+        return 4 * sum(measured) * self.dataset.num_examples(self.split) // len(measured)
 
     def kept_in_memory(self) -> Examples:
-        return Examples(self.decoded().cache(), shard=self.shard, stems=self.stems)
+        return Examples(self.decoded().cache(), stems=self.stems)
 
     def not_kept(self) -> Examples:
         """Image files, decoded whenever they are used."""
         stored_bytes = self.dataset.num_bytes(self.split)
         total = self.dataset.num_examples(self.split)
-        first, end = self.bounds
-        if stored_bytes * (end - first) <= _SHUFFLE_BYTES * total:
-            return Examples(self.encoded().cache(), self.decode, self.shard, stems=self.stems)
+        if stored_bytes <= _SHUFFLE_BYTES:
+            return Examples(self.encoded().cache(), self.decode, stems=self.stems)
         room = max(1, _SHUFFLE_BYTES * total // stored_bytes)
-        return Examples(
-            self.encoded(), self.decode, self.shard, self._files(), room, stems=self.stems
-        )
+        return Examples(self.encoded(), self.decode, self._files(), room, stems=self.stems)
 
     def _files(self) -> tuple[tf.data.Dataset, ...]:
-        """What this worker reads of each file."""
+        """What each file holds."""
         ends = itertools.accumulate(self.dataset.shard_lengths(self.split))
-        first, end = self.bounds
-        inner = [cut for cut in ends if first < cut < end]
         return tuple(
             self.dataset.encoded(self.split, part=part)
-            for part in itertools.pairwise([first, *inner, end])
+            for part in itertools.pairwise(sorted({0, *ends}))
         )
 
     def disk_cache(self, folder: Path) -> DiskCache:
-        index, count = self.shard
-        name = self.split if count == 1 else f"{self.split}.{index + 1}of{count}"
-        return DiskCache(folder, name, digest(self.dataset.files(self.split)))
+        return DiskCache(folder, self.split, digest(self.dataset.files(self.split)))
 
 
 def _choose(cache: Kind, size: int, folder: Path, *, written: bool) -> tuple[Kind, str]:

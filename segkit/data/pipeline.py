@@ -21,13 +21,12 @@ def _as_stored(stored: Mapping[str, tf.Tensor]) -> Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a split, or a worker's share of them; segkit.data.cache opens them.
+    """The examples of a split; segkit.data.cache opens them.
 
     Args:
         stored: What stands for them, light enough that a pass of it fits in memory: image files,
             images that are decoded and kept, names of files. Of known number, in a fixed order.
         load: From one of `stored` to a dict of `image` uint8 (H, W, 3) and `mask` uint8 (H, W).
-        shard: Number of this worker, from 0, and of all workers.
         blocks: `stored` in parts, where it is too much to be shuffled as a whole.
         room: Number of those that are shuffled with each other then.
         stems: Names them, in the fixed order; they go by their numbers if None.
@@ -35,7 +34,6 @@ class Examples:
 
     stored: tf.data.Dataset
     load: Callable[[Any], Example] = _as_stored
-    shard: tuple[int, int] = (0, 1)
     blocks: tuple[tf.data.Dataset, ...] = ()
     room: int | None = None
     stems: Callable[[], list[str]] | None = None
@@ -54,31 +52,33 @@ def train_batches(
     seed: int,
     deterministic: bool = True,
     first_step: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Endless, shuffled, augmented batches; the same seed gives the same batches.
-
-    Every shard is endless, so workers that take the same number of steps never wait for another.
 
     Args:
         examples: What to train on.
         image_size: Height and width of the batches, pixels.
-        batch_size: Examples a batch, of all replicas of this worker together.
+        batch_size: Examples a batch, of all workers and their replicas together.
         augmentation: Transforms to apply in turn, see segkit.data.recipe. What
             does not end at `image_size` is resized to it.
         seed: Of order and augmentation.
         deterministic: False lets an example that is ready early overtake the one before it.
         first_step: Begins with this batch, counted from 0: a run that is resumed sees what it would
             have seen.
+        share: Number of this worker, from 0, and of all workers. Each gets its part of every batch,
+            and decodes and augments no other; all parts together are the batch of one alone.
 
     Returns:
         Pairs of image float32 (B, h, w, 3) RGB 0..255 and mask uint8 (B, h, w), 255 ignored.
     """
     finish = Resize(image_size)
-    index, count = examples.shard
+    index, count = share
+
+    def is_own(number: tf.Tensor, stored: Any) -> tf.Tensor:
+        return number % batch_size * count // batch_size == index
 
     def augment(number: tf.Tensor, stored: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        # Numbered over all shards, so that no two draw alike.
-        number = number * count + index
         drawn = _floating(examples.load(stored))
         drawn["seed"] = tf.stack([tf.cast(seed, tf.int64), number])
         for transform in augmentation:
@@ -87,9 +87,6 @@ def train_batches(
 
     options = tf.data.Options()
     options.deterministic = deterministic
-    # What is shared out by `shard` must not be shared out again; by files, as by default, never.
-    policy = tf.data.experimental.AutoShardPolicy
-    options.experimental_distribute.auto_shard_policy = policy.OFF if count > 1 else policy.DATA
     return (
         shuffled_passes(
             examples.blocks or (examples.stored,),
@@ -97,8 +94,9 @@ def train_batches(
             room=examples.room,
             start=first_step * batch_size,
         )
+        .filter(is_own)
         .map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // count, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )

@@ -81,9 +81,9 @@ class Batches:
     """What to train and to validate on.
 
     Args:
-        train: From a step on, counted from 0: endless batches of (image float32 (B, h, w, 3), mask
-            uint8 (B, h, w)).
-        val: One pass, every image once; likewise.
+        train: From a step on, counted from 0: this worker's part of each global batch, endless:
+            (image float32 (B, h, w, 3), mask uint8 (B, h, w)).
+        val: One pass, every image once, the same on all workers; likewise.
         stems: Names the images in the batch of a step.
     """
 
@@ -170,7 +170,7 @@ def fit(
         report(f"going on after step {standing.step:,}")
 
     # === Input and output ===
-    train_batches = iter(strategy.experimental_distribute_dataset(batches.train(standing.step)))
+    train_batches = iter(_for_replicas(batches.train(standing.step), plan))
     val_batches = strategy.experimental_distribute_dataset(_shared_by_image(batches.val))
     log = RunLog(run, plan.labels, step=standing.step)
     if standing.step == 0:
@@ -329,6 +329,14 @@ def _save_weights(
     standing.best_counts = matrix.counts.tolist()
     save_checkpoint(model, record, run.best)
     return True
+
+
+def _for_replicas(batches: tf.data.Dataset, plan: Plan) -> Any:
+    """Batches of this worker, cut into those of its replicas."""
+    size, count = plan.global_batch_size, plan.strategy.num_replicas_in_sync
+    if count > 1:
+        batches = batches.rebatch(size // count, drop_remainder=True)
+    return plan.strategy.distribute_datasets_from_function(lambda context: batches)
 
 
 def _shared_by_image(batches: tf.data.Dataset) -> tf.data.Dataset:

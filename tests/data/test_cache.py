@@ -18,7 +18,7 @@ from segkit.data.cache import open_examples
 from segkit.data.full_semantic import FullSemantic, open_dataset
 from segkit.data.pipeline import Examples, batch_stems, train_batches, val_batches
 from segkit.data.recipe import make_augmentation
-from segkit.errors import ConfigError, DataError
+from segkit.errors import ConfigError
 
 COUNT = 13  # train images; image i has the mask i
 DECODED = sum(4 * (20 + i) * (30 - i) for i in range(COUNT))
@@ -168,40 +168,49 @@ def test_a_set_too_large_to_shuffle_as_a_whole_is_shuffled_part_by_part(
     assert not set(batches(examples, 5)) & set(batches(examples, 5, seed=2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_shards_have_no_example_in_common_and_all_together(
-    kind: cache.Kind, dataset: FullSemantic, tmp_path: Path
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_parts_of_the_workers_are_the_batch_of_one_alone(
+    train_examples: Examples, count: int
 ) -> None:
-    shards = [opened(dataset, tmp_path, cache=kind, shard=(i, 3)) for i in range(3)]
-    counts = [int(shard.stored.cardinality()) for shard in shards]
-    assert max(counts) - min(counts) <= 1
-    found = [
-        number
-        for shard, count in zip(shards, counts, strict=True)
-        for number in numbers(shard, count)
-    ]
-    assert sorted(found) == list(range(COUNT))
+    def pairs(**options: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+        augmentation = make_augmentation(["default"], SIZE, crop_size=SIZE)
+        made = train_batches(
+            train_examples,
+            image_size=SIZE,
+            batch_size=4,
+            augmentation=augmentation,
+            seed=1,
+            first_step=2,
+            **options,
+        )
+        return list(made.take(6).as_numpy_iterator())
+
+    parts = [pairs(share=(index, count)) for index in range(count)]
+    for whole, *own in zip(pairs(), *parts, strict=True):
+        for found, expected in zip(zip(*own, strict=True), whole, strict=True):
+            np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
-def test_shards_of_a_set_shuffled_part_by_part_are_complete_too(
-    dataset: FullSemantic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "_SHUFFLE_BYTES", 100)
-    shards = [open_examples(dataset, ["train"], cache="none", shard=(i, 2))[0] for i in range(2)]
-    assert sorted(numbers(shards[0], 6) + numbers(shards[1], 7)) == list(range(COUNT))
+def test_a_worker_decodes_its_own_part_alone() -> None:
+    loaded: list[int] = []
 
+    def load(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        def note(value: tf.Tensor) -> tf.Tensor:
+            loaded.append(int(value))
+            return value
 
-def test_shards_do_not_draw_alike() -> None:
-    flat = tf.data.Dataset.from_tensors(
-        {"image": np.full((20, 30, 3), 99, np.uint8), "mask": np.zeros((20, 30), np.uint8)}
-    )
-    first, second = (batches(Examples(flat, shard=(i, 2)), 10) for i in range(2))
-    assert not set(first) & set(second)
+        grey = tf.cast(tf.py_function(note, [number], tf.int64), tf.uint8)
+        return {"image": tf.fill([9, 9, 3], grey), "mask": tf.fill([9, 9], grey)}
 
-
-def test_more_workers_than_examples_are_an_error(dataset: FullSemantic) -> None:
-    with pytest.raises(DataError, match="3 val images cannot be shared by 4 workers"):
-        open_examples(dataset, ["val"], shard=(0, 4))
+    examples = Examples(tf.data.Dataset.range(8 * 30), load)
+    options: dict[str, Any] = {"image_size": (9, 9), "batch_size": 8, "augmentation": (), "seed": 1}
+    others = train_batches(examples, share=(0, 2), **options).take(30)
+    theirs = {int(mask[0, 0]) for _, masks in others for mask in masks}
+    loaded.clear()
+    assert len(list(train_batches(examples, share=(1, 2), **options).take(3))) == 3
+    assert len(theirs) == 4 * 30
+    assert len(loaded) >= 4 * 3
+    assert not theirs & set(loaded)
 
 
 def test_without_order_every_example_still_comes_once(

@@ -70,12 +70,13 @@ with strategy.scope():
     model = models.build_model("tiny", (32, 32), labels.num_classes)
 if synchronized:
     synchronize_batch_norm(model)
-options = tf.data.Options()
-options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+index, count = (cluster.index, len(cluster.addresses)) if cluster else (0, 1)
+own = slice(8 * index // count, 8 * (index + 1) // count)
 outcome = fit(plan, model,
     make_optimizer=lambda: make_optimizer("sgd", 0.05, weight_decay=0.0),
     batches=Batches(
-        train=lambda step: data.repeat().skip(8 * step).batch(8).with_options(options),
+        train=lambda step: data.repeat().skip(8 * step).batch(8).map(
+            lambda *pair: tuple(part[own] for part in pair)),
         val=data.take(17).batch(8), stems=lambda step: [""] * 8),
     run=run, report=lambda line: None)
 print(json.dumps({
