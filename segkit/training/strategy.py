@@ -109,9 +109,13 @@ def telling_of_lost_workers(cluster: Cluster | None) -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as err:
         if cluster is None:
             raise
+        # What is indented is where the op was made.
+        stack = (" ", "\t", "Graph execution error", "Detected at node")
+        lines = [line for line in str(err.message).splitlines() if not line.startswith(stack)]
+        reason = " ".join(" ".join(lines).split())
         raise SegkitError(
             f"another of the {len(cluster.addresses)} workers is gone, and none can go on alone: "
-            f"{' '.join(str(err.message).split())[:300]}",
+            f"{reason[:300]}",
             expected="all of them from the first step to the last",
             next_step="see what the others said, end them all, and start them all with --resume "
             "and the run folder",

@@ -174,13 +174,21 @@ def test_a_worker_alone_decides_by_itself() -> None:
 
 
 def test_a_lost_worker_is_told_with_the_way_on() -> None:
-    lost = tf.errors.UnavailableError(None, None, "task:1\n heartbeat timeout")
+    text = """Graph execution error:
+
+Detected at node CollectiveReduceV2 defined at (most recent call last):
+  File "train.py", line 8, in <module>
+
+Collective ops is aborted by: task:1
+heartbeat timeout
+\t [[{{node CollectiveReduceV2}}]]"""
+    lost = tf.errors.UnavailableError(None, None, text)
     with (
         pytest.raises(SegkitError, match="of the 2 workers is gone") as told,
         telling_of_lost_workers(Cluster(("a:1", "b:1"), 0, "TF_CONFIG")),
     ):
         raise lost
-    assert "task:1 heartbeat timeout" in told.value.problem
+    assert told.value.problem.endswith("aborted by: task:1 heartbeat timeout")
     assert "--resume" in told.value.next_step
     with pytest.raises(tf.errors.UnavailableError), telling_of_lost_workers(None):
         raise lost
