@@ -20,7 +20,7 @@ SIZE = (64, 96)
 CELL = 32
 LABELS = LabelMap.from_names("abc")
 
-# Steps and the learning rate: a quarter more than it takes.
+# Steps and the learning rate: some more than it takes.
 RECIPES = {
     "ddrnet23_slim": (90, 0.005),
     "efficientnetv2s_deeplabv3plus": (46, 0.003),

@@ -74,7 +74,10 @@ def make_batches(on_step: Callable[[int], None] = lambda step: None) -> Batches:
                 return tf.nest.map_structure(tf.identity, batch)
 
         numbered = noise(24, 1).repeat().batch(BATCH).enumerate().skip(first)
-        return numbered.map(told)
+        # Else tf.data prepares, and tells of, batches ahead of the steps.
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        return numbered.map(told).with_options(options)
 
     return Batches(train=train, val=noise(6, 2).batch(4), stems=lambda step: [])
 
@@ -166,7 +169,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     for step, number in ((7, signal.SIGTERM), (14, signal.SIGINT)):
         outcome = train(cut, plan, batches=make_batches(interrupt_at(step, number)), **how)
         assert outcome.signal is number
-        assert abs(outcome.standing.step - step) <= 2  # the input may run ahead of the steps
+        assert outcome.standing.step in (step, step + 1)
     lines: list[str] = []
     assert train(cut, plan, report=lines.append, **how).signal is None
     assert lines[0].startswith("going on after step 1")
