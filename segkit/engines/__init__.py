@@ -6,7 +6,8 @@ import importlib
 from pathlib import Path
 
 from segkit.engines.base import Code, Engine, SignatureSpec, StatusError, TensorSpec
-from segkit.errors import ConfigError, ExportError
+from segkit.engines.variants import Variant, VariantName, read_variants
+from segkit.errors import ExportError
 
 __all__ = [
     "ENGINES",
@@ -19,23 +20,27 @@ __all__ = [
     "open_engine",
 ]
 
-# Engine -> the class that runs a version folder, imported only when it is opened.
-ENGINES = {"tensorflow": "segkit.engines.tensorflow:TensorFlowEngine"}
+# Engine -> the class that runs a variant of a version, imported only when it is opened. Each takes
+# the version's folder and the variant; None for a version that lists none.
+ENGINES = {
+    "tensorflow": "segkit.engines.tensorflow:TensorFlowEngine",
+    "openvino": "segkit.engines.openvino:OpenVINOEngine",
+    "tflite": "segkit.engines.tflite:TFLiteEngine",
+    "onnx": "segkit.engines.onnx:ONNXEngine",
+}
 AUTO = "tensorflow"
 
 
 def engine_name(engine: str) -> str:
-    """The key of ENGINES that is meant: "auto" is the one that answers as TensorFlow Serving does.
+    """ENGINE or ENGINE:PRECISION that is meant; "auto" answers as TensorFlow Serving does.
 
     Raises:
-        ConfigError: There is no such engine.
+        ConfigError: There is no such engine, or it does not compute in that precision.
     """
-    name = AUTO if engine == "auto" else engine
-    if name not in ENGINES:
-        raise ConfigError(
-            f"there is no engine '{engine}'", expected=f"one of auto, {', '.join(ENGINES)}"
-        )
-    return name
+    if engine == "auto":
+        return AUTO
+    name = VariantName.parse(engine, flag="the engine")
+    return str(name) if ":" in engine else name.engine
 
 
 def open_engine(version_dir: Path, engine: str = "auto") -> Engine:
@@ -43,19 +48,36 @@ def open_engine(version_dir: Path, engine: str = "auto") -> Engine:
 
     Args:
         version_dir: The folder of the version, such as `exports/1`.
-        engine: A key of ENGINES, or "auto", see `engine_name`.
+        engine: "auto", a key of ENGINES, or ENGINE:PRECISION, see `engine_name`.
 
     Raises:
         ConfigError: There is no such engine.
         ExportError: The folder holds no version that this engine can load on this machine.
     """
-    name = engine_name(engine)
+    wanted = engine_name(engine)
     if not version_dir.is_dir():
         raise ExportError(
             f"the version '{version_dir}' does not exist",
             expected="the folder of one exported version, such as exports/1",
             next_step="publish one by `python -m segkit export`",
         )
-    module, _, cls = ENGINES[name].partition(":")
-    loaded: Engine = getattr(importlib.import_module(module), cls)(version_dir)
+    variant = _find_variant(version_dir, wanted)
+    module, _, cls = ENGINES[wanted.partition(":")[0]].partition(":")
+    loaded: Engine = getattr(importlib.import_module(module), cls)(version_dir, variant)
     return loaded
+
+
+def _find_variant(version_dir: Path, wanted: str) -> Variant | None:
+    """The variant of that name; of an engine without a precision, the first that is listed."""
+    variants = read_variants(version_dir)
+    for variant in variants:
+        if wanted in (str(variant.name), variant.name.engine):
+            return variant
+    if wanted == AUTO:  # any SavedModel, segkit's or not
+        return None
+    has = ", ".join(str(variant.name) for variant in variants) or "its SavedModel alone"
+    raise ExportError(
+        f"the version '{version_dir}' has no variant for {wanted}",
+        expected=f"one that it has: {has}",
+        next_step=f"publish it with one: python -m segkit export --format {wanted}",
+    )

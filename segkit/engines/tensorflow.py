@@ -25,6 +25,7 @@ from segkit.engines.base import (
     TensorSpec,
     read_metadata,
 )
+from segkit.engines.variants import Variant
 from segkit.errors import ExportError
 
 __all__ = ["TensorFlowEngine"]
@@ -51,13 +52,14 @@ class TensorFlowEngine:
 
     Args:
         version_dir: The folder that holds saved_model.pb.
+        variant: Its precision makes no difference: the graph has it.
 
     Raises:
         ExportError: It is no SavedModel, is damaged, or needs a GPU that is not here.
         ContractMismatch: Its segkit.json cannot be read.
     """
 
-    def __init__(self, version_dir: Path) -> None:
+    def __init__(self, version_dir: Path, variant: Variant | None = None) -> None:
         self.metadata = read_metadata(version_dir)
         _refuse_tensorrt_without_gpu(version_dir)
         graph = tf.Graph()
