@@ -106,6 +106,8 @@ class Metadata:
         versions: Name -> version of the libraries that made it.
         source: Digest of the checkpoint it was exported from.
         tensorrt: TensorRT version, GPU and compute capability for a TF-TRT version, else empty.
+        aspp_rates: Dilation rates of ASPP, if it has one: with them the architecture can be rebuilt.
+        batch_sizes: Batch sizes that it is warmed up for, and that its engines were built for.
         contract_version: CONTRACT_VERSION of the exporter.
     """
 
@@ -119,6 +121,8 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     tensorrt: Mapping[str, str] = field(default_factory=dict)
+    aspp_rates: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = (1,)
     contract_version: int = CONTRACT_VERSION
 
     def to_json(self) -> str:
@@ -129,7 +133,8 @@ class Metadata:
             for id_, label in enumerate(self.labels.labels)
         ]
         record["ignore_id"] = IGNORE_ID
-        record["image_size"] = list(self.image_size)
+        for name in ("image_size", "aspp_rates", "batch_sizes"):
+            record[name] = list(record[name])
         return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -170,6 +175,9 @@ class Metadata:
                 versions=record["versions"],
                 source=record["source"],
                 tensorrt=record["tensorrt"],
+                # Records of earlier exports have neither.
+                aspp_rates=tuple(record.get("aspp_rates", ())),
+                batch_sizes=tuple(record.get("batch_sizes", (1,))),
                 contract_version=version,
             )
         except (ValueError, KeyError, TypeError, IndexError) as err:

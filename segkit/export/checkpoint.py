@@ -50,6 +50,7 @@ def export_checkpoint(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
         source=digest(checkpoint),
+        aspp_rates=record.aspp_rates,
     )
     version = publish(model, metadata, base_path, model_name=model_name, batch_sizes=batch_sizes)
     return version, metadata
