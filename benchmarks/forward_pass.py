@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from stock_layers import stock_keras
 
-from segkit.evaluation.latency import cpu_name
+from segkit.engines.cpu import cpu_name
 from segkit.models import NETWORKS, build_model
 from segkit.models.graph import float_core
 from segkit.video.meters import percentiles

@@ -30,7 +30,7 @@ from segkit.data.cache import open_examples
 from segkit.data.full_semantic import FullSemantic, open_dataset
 from segkit.data.pipeline import Examples, train_batches
 from segkit.data.recipe import make_augmentation
-from segkit.evaluation.latency import cpu_name
+from segkit.engines.cpu import cpu_name
 from segkit.models import build_model
 from segkit.training.objective import Objective
 from segkit.training.optimizers import make_optimizer

@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from segkit.evaluation.latency import cpu_name
+from segkit.engines.cpu import cpu_name
 from segkit.models import NETWORKS, build_model
 from segkit.training.losses import AUXILIARY_WEIGHT
 from segkit.training.objective import Objective

@@ -25,7 +25,7 @@ import tensorflow as tf
 from segkit.data.recipe import TRANSFORMS, make_augmentation
 from segkit.data.scenes.world import Street
 from segkit.data.transforms import Example, Transform
-from segkit.evaluation.latency import cpu_name
+from segkit.engines.cpu import cpu_name
 from segkit.video.meters import percentiles
 
 WARM_UP = 5

@@ -106,7 +106,7 @@ class Metadata:
         versions: Name -> version of the libraries that made it.
         source: Digest of the checkpoint it was exported from.
         tensorrt: TensorRT version, GPU and compute capability for a TF-TRT version, else empty.
-        aspp_rates: Dilation rates of ASPP, if it has one: with them the architecture can be rebuilt.
+        aspp_rates: Dilation rates of ASPP, if it has one: the architecture is rebuilt with them.
         batch_sizes: Batch sizes that it is warmed up for, and that its engines were built for.
         contract_version: CONTRACT_VERSION of the exporter.
     """

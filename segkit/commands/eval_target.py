@@ -12,8 +12,9 @@ from segkit.client import LocalSegmenter
 from segkit.commands.eval import Options
 from segkit.contract import METADATA_FILE, Metadata
 from segkit.engines import engine_name
+from segkit.engines.cpu import cpu_name
 from segkit.errors import ConfigError, ExportError, ModelError
-from segkit.evaluation.latency import cpu_name, tensorflow_device
+from segkit.evaluation.latency import tensorflow_device
 from segkit.evaluation.predictors import Passes, Predictor, SegmenterPredictor, open_checkpoint
 from segkit.evaluation.profile import Profile, profile_model
 from segkit.evaluation.wire import EncodingSegmenter

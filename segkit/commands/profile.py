@@ -231,7 +231,8 @@ def _measure(
 ) -> list[Latency]:
     import tempfile
 
-    from segkit.evaluation.latency import cpu_name, measure_latency, tensorflow_device
+    from segkit.engines.cpu import cpu_name
+    from segkit.evaluation.latency import measure_latency, tensorflow_device
 
     devices = dict.fromkeys((KERAS, "tensorflow"), tensorflow_device())
     with tempfile.TemporaryDirectory(prefix="segkit-profile-") as folder, ExitStack() as stack:

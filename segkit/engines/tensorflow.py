@@ -25,6 +25,7 @@ from segkit.engines.base import (
     TensorSpec,
     read_metadata,
 )
+from segkit.engines.cpu import require_bfloat16
 from segkit.engines.variants import Variant
 from segkit.errors import ExportError
 
@@ -52,10 +53,11 @@ class TensorFlowEngine:
 
     Args:
         version_dir: The folder that holds saved_model.pb.
-        variant: Its precision makes no difference: the graph has it.
+        variant: bfloat16 lets TensorFlow compute in it wherever it holds that to be safe, as
+            tensorflow/serving does with --mixed_precision=bfloat16; else the graph's own precision.
 
     Raises:
-        ExportError: It is no SavedModel, is damaged, or needs a GPU that is not here.
+        ExportError: It is no SavedModel, is damaged, or needs a processor that is not here.
         ContractMismatch: Its segkit.json cannot be read.
     """
 
@@ -65,6 +67,10 @@ class TensorFlowEngine:
         graph = tf.Graph()
         config = tf.compat.v1.ConfigProto()
         config.gpu_options.allow_growth = True
+        if variant is not None and variant.name.precision == "bfloat16":
+            require_bfloat16(str(variant.name))
+            rewrite_options = config.graph_options.rewrite_options
+            rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewrite_options.ON
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             loader = loader_impl.SavedModelLoader(str(version_dir))

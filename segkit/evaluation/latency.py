@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 
+from segkit.engines.cpu import cpu_name
 from segkit.video.meters import percentiles
 
-__all__ = ["Latency", "cpu_name", "measure_latency", "tensorflow_device"]
+__all__ = ["Latency", "measure_latency", "tensorflow_device"]
 
 WARM_UP = 5  # runs before the first that counts: tracing, oneDNN's primitives, memory pools
 
@@ -77,17 +75,6 @@ def measure_latency(
         )
         rows.append(row)
     return rows
-
-
-def cpu_name() -> str:
-    """The processor and how many of its cores this process may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.machine()}, {cores} cores"
 
 
 def tensorflow_device() -> str:

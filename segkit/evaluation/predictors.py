@@ -19,7 +19,14 @@ from segkit.models import build_model, inference_model
 from segkit.models.checkpoints import load_checkpoint
 from segkit.video.resize import resize_image, resize_mask
 
-__all__ = ["CheckpointPredictor", "Passes", "Predictor", "SegmenterPredictor", "open_checkpoint"]
+__all__ = [
+    "CheckpointPredictor",
+    "ModelPredictor",
+    "Passes",
+    "Predictor",
+    "SegmenterPredictor",
+    "open_checkpoint",
+]
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
@@ -67,6 +74,34 @@ class SegmenterPredictor:
     def predict(self, image: Image, size: Size) -> Mask:
         """See `Predictor`."""
         return resize_mask(self._segmenter.segment(image[None])[0], size)
+
+
+class ModelPredictor:
+    """A Keras model as an export answers: its arg max at its own size, see `Predictor`.
+
+    Args:
+        model: float32 RGB 0..255 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
+        labels: Its classes.
+    """
+
+    def __init__(self, model: tf.keras.Model, labels: LabelMap) -> None:
+        height, width = model.input_shape[1:3]
+        self.labels = labels
+        self.image_size: Size | None = (height, width)
+
+        @tf.function(autograph=False)
+        def segment(image: tf.Tensor) -> tf.Tensor:
+            logits = model(tf.cast(image[tf.newaxis], tf.float32), training=False)
+            return tf.cast(tf.argmax(logits, axis=-1)[0], tf.uint8)
+
+        signature = tf.TensorSpec([height, width, 3], tf.uint8)
+        self._segment = segment.get_concrete_function(signature)
+
+    def predict(self, image: Image, size: Size) -> Mask:
+        """See `Predictor`."""
+        assert self.image_size is not None
+        image = resize_image(image, self.image_size)
+        return resize_mask(self._segment(tf.constant(image)).numpy(), size)
 
 
 @dataclass(frozen=True, kw_only=True)

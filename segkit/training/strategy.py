@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import tensorflow as tf
 
+from segkit.engines.cpu import computes_bfloat16
 from segkit.errors import ConfigError, SegkitError
 from segkit.training.cluster import Cluster
 from segkit.training.rendezvous import meet
@@ -142,15 +142,7 @@ def choose_precision(*, mixed: bool) -> str:
     policy = "float32"
     if mixed and tf.config.list_physical_devices("GPU"):
         policy = "mixed_float16"
-    elif mixed and _cpu_has_bfloat16():
+    elif mixed and computes_bfloat16():
         policy = "mixed_bfloat16"
     tf.keras.mixed_precision.set_global_policy(policy)
     return policy
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:  # not Linux: nobody to ask
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from segkit.engines.cpu import cpu_name
 from segkit.evaluation import latency
-from segkit.evaluation.latency import WARM_UP, cpu_name, measure_latency, tensorflow_device
+from segkit.evaluation.latency import WARM_UP, measure_latency, tensorflow_device
 
 
 def test_ways_take_turns_and_warm_runs_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
