@@ -1,11 +1,7 @@
-"""Publishing: a version is complete or absent, because TensorFlow Serving polls its folder."""
+"""publish(): a model as the next version, held to the model before it gets its number."""
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +11,11 @@ import tensorflow as tf
 from segkit import contract
 from segkit.contract import Metadata
 from segkit.errors import ExportError
+from segkit.export.publishing import new_version
 from segkit.export.served import ServedModel
 from segkit.export.warmup import write_warmup_records
 
 __all__ = ["publish"]
-
-logger = logging.getLogger(__name__)
 
 
 def publish(
@@ -50,31 +45,18 @@ def publish(
             than the model, or the folder cannot be written.
     """
     _check_fit(model, metadata)
-    try:
-        base_path.mkdir(parents=True, exist_ok=True)
-        # A name that is no number: the server passes over it.
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=base_path))
-    except OSError as err:
-        raise ExportError(
-            f"the folder '{base_path}' cannot be written: {err.strerror}",
-            expected="a folder that this user may write, for the numbered versions of one model",
-        ) from err
-    try:
+    with new_version(base_path) as new:
         served = ServedModel(model, metadata)
-        tf.saved_model.save(served, str(incoming), signatures=served.signatures())
+        tf.saved_model.save(served, str(new.path), signatures=served.signatures())
         write_warmup_records(
-            incoming / contract.WARMUP_FILE,
+            new.path / contract.WARMUP_FILE,
             image_size=metadata.image_size,
             model_name=model_name,
             batch_sizes=batch_sizes,
         )
-        (incoming / contract.METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
-        _check_answers(model, incoming, metadata.image_size)
-        incoming.chmod(0o755)  # mkdtemp's 0700 would shut out the server's user
-        return _rename_to_next_version(incoming, base_path)
-    except BaseException:
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise
+        (new.path / contract.METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
+        _check_answers(model, new.path, metadata.image_size)
+    return new.version
 
 
 def _check_fit(model: tf.keras.Model, metadata: Metadata) -> None:
@@ -122,17 +104,3 @@ def _check_answers(model: tf.keras.Model, version: Path, image_size: tuple[int, 
                 expected="99.9 % or more",
                 next_step="nothing was published; please report this with the checkpoint",
             )
-
-
-def _rename_to_next_version(incoming: Path, base_path: Path) -> Path:
-    while True:
-        taken = [int(child.name) for child in base_path.iterdir() if child.name.isdigit()]
-        version = base_path / str(max(taken, default=0) + 1)
-        try:
-            os.rename(incoming, version)
-        except OSError:
-            if version.exists():  # another export took the number in between
-                continue
-            raise
-        logger.info("published %s", version)
-        return version
