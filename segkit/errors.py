@@ -7,6 +7,7 @@ SegkitError
 ├── ModelError             an architecture or an image size that cannot be built
 ├── CheckpointError        a checkpoint that is missing, damaged or of another model
 ├── ExportError            a version that cannot be exported, published or loaded
+│   └── EngineUnavailable  not on this machine: a package, processor or GPU is missing
 ├── VideoError             a source that cannot be read, a sink that cannot be written
 └── ServerError            a model server, as its client sees it
     ├── ServerUnavailable  nothing answers at that address
@@ -23,6 +24,7 @@ __all__ = [
     "ConfigError",
     "ContractMismatch",
     "DataError",
+    "EngineUnavailable",
     "ExportError",
     "LabelMapError",
     "MessageTooLarge",
@@ -82,6 +84,10 @@ class CheckpointError(SegkitError):
 
 class ExportError(SegkitError):
     """A version cannot be exported, published or loaded."""
+
+
+class EngineUnavailable(ExportError):
+    """A form of a model that this machine cannot make or run: something it needs is missing."""
 
 
 class VideoError(SegkitError):

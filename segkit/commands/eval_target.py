@@ -11,13 +11,13 @@ from pathlib import Path
 from segkit.client import LocalSegmenter
 from segkit.commands.eval import Options
 from segkit.contract import METADATA_FILE, Metadata
-from segkit.engines import engine_name
-from segkit.engines.cpu import cpu_name
+from segkit.engines import find_variant, open_variant
 from segkit.errors import ConfigError, ExportError, ModelError
 from segkit.evaluation.latency import tensorflow_device
 from segkit.evaluation.predictors import Passes, Predictor, SegmenterPredictor, open_checkpoint
 from segkit.evaluation.profile import Profile, profile_model
 from segkit.evaluation.wire import EncodingSegmenter
+from segkit.export.proof import open_contestant
 from segkit.labels import LabelMap
 from segkit.models import build_model
 from segkit.serving.folder import SAVED_MODEL_FILE, list_versions
@@ -68,14 +68,14 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
         yield target
     elif options.export is not None:
         version = find_version(options.export)
-        engine = options.engine or "auto"
-        with LocalSegmenter.open(version, engine) as local:
-            on_tensorflow = engine_name(engine) == "tensorflow"
+        variant = find_variant(version, options.engine or "auto")
+        with LocalSegmenter(open_variant(version, variant)) as local:
+            contestant = open_contestant(local, variant)
             target = Target(
-                predictor=SegmenterPredictor(local),
-                subject=f"export {version}",
+                predictor=contestant.predictor,
+                subject=f"export {version}, {contestant.name}",
                 how=_served_size(local.describe()),
-                device=tensorflow_device() if on_tensorflow else cpu_name(),
+                device=contestant.device,
                 profile=_profile(local.describe()),
             )
             _check_classes(target, labels)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from segkit.errors import ConfigError, SegkitError
 
 if TYPE_CHECKING:
+    from segkit.engines.variants import VariantName
     from segkit.evaluation.latency import Latency
     from segkit.evaluation.profile import Profile
     from segkit.labels import LabelMap
@@ -46,7 +47,7 @@ class Options:
     latency: bool = True
     """export it and measure how long it takes on this machine"""
     engine: str = "auto"
-    """what runs the export: an engine, auto, or all"""
+    """what runs the export: ENGINE, ENGINE:PRECISION, auto, or all of them but int8"""
     batch_sizes: list[int] = field(default_factory=lambda: [1])
     """batch sizes to measure"""
     repeats: int = 50
@@ -135,10 +136,10 @@ def render(profile: Profile, resize: str) -> str:
 
 
 def _latency_table(rows: tuple[Latency, ...]) -> list[str]:
-    lines = [f"{'engine':<14}{'batch':>6}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}   device"]
+    lines = [f"{'engine':<20}{'batch':>6}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}   device"]
     for row in rows:
         figures = "".join(f"{ms:>10.1f}" for ms in (row.p50_ms, row.p90_ms, row.p99_ms))
-        lines.append(f"{row.engine:<14}{row.batch_size:>6}{figures}   {row.device}")
+        lines.append(f"{row.engine:<20}{row.batch_size:>6}{figures}   {row.device}")
     return [
         *lines,
         f"{rows[0].repeats} runs each, in turns. {KERAS}: the bare model, float32 image to logits;",
@@ -163,16 +164,20 @@ def _wrapped(text: str) -> list[str]:
 # === Input and output ===
 
 
-def _engines(engine: str) -> list[str]:
-    from segkit.engines import ENGINES, engine_name
+def _engines(engine: str) -> list[VariantName]:
+    from segkit.engines.variants import INT8, PRECISIONS, SAVED_MODEL, VariantName
 
     if engine == ALL_ENGINES:
-        return list(ENGINES)
-    if engine not in ("auto", *ENGINES):
+        every = (VariantName(name, x) for name, known in PRECISIONS.items() for x in known)
+        return [name for name in every if name.precision != INT8]
+    name = VariantName.parse(SAVED_MODEL if engine == "auto" else engine, flag="--engine")
+    if name.precision == INT8:
         raise ConfigError(
-            f"--engine is '{engine}'", expected=f"one of auto, all, {', '.join(ENGINES)}"
+            f"--engine is '{engine}', which needs images to find its ranges on",
+            expected=f"another precision, or {ALL_ENGINES}",
+            next_step="python -m segkit benchmark-export measures int8 as well",
         )
-    return [engine_name(engine)]
+    return [name]
 
 
 def _check_output(file: Path, *, overwrite: bool) -> None:
@@ -226,26 +231,29 @@ def _measure(
     labels: LabelMap,
     *,
     options: Options,
-    engines: list[str],
+    engines: list[VariantName],
     say: Callable[[str], None],
 ) -> list[Latency]:
     import tempfile
 
     from segkit.engines.cpu import cpu_name
+    from segkit.engines.variants import SAVED_MODEL
     from segkit.evaluation.latency import measure_latency, tensorflow_device
 
-    devices = dict.fromkeys((KERAS, "tensorflow"), tensorflow_device())
+    devices = {KERAS: tensorflow_device()}
     with tempfile.TemporaryDirectory(prefix="segkit-profile-") as folder, ExitStack() as stack:
         say("exporting it to a temporary folder")
         version = _publish(model, labels, Path(folder))
         opened = {}
         for name in engines:
             say(f"opening {name}")
-            engine = _open(version, name, options=options, say=say)
+            engine = _open(model, version, name, options=options, say=say)
             if engine is not None:
                 stack.callback(engine.close)
-                opened[name] = engine
-                devices.setdefault(name, cpu_name())  # TensorFlow alone takes a GPU by itself
+                opened[str(name)] = engine
+                # TensorFlow alone takes a GPU by itself.
+                on_tensorflow = name.engine == SAVED_MODEL
+                devices[str(name)] = devices[KERAS] if on_tensorflow else cpu_name()
         rows = []
         for batch_size in options.batch_sizes:
             say(f"measuring {', '.join((KERAS, *opened))}, batch size {batch_size}")
@@ -270,12 +278,15 @@ def _publish(model: Any, labels: LabelMap, folder: Path) -> Path:
     return publish(model, metadata, folder)
 
 
-def _open(version: Path, name: str, *, options: Options, say: Callable[[str], None]) -> Any:
+def _open(
+    model: Any, version: Path, name: VariantName, *, options: Options, say: Callable[[str], None]
+) -> Any:
     """The engine; None where all were asked for and this one is not to be had here."""
-    from segkit.engines import open_engine
+    from segkit.engines import open_variant
+    from segkit.export.formats import write_variant
 
     try:
-        return open_engine(version, name)
+        return open_variant(version, write_variant(model, version, name))
     except SegkitError as err:
         if options.engine != ALL_ENGINES:
             raise

@@ -34,7 +34,7 @@ class Options:
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0 lets other machines in"""
     engine: str = "auto"
-    """what runs the model: auto, tensorflow"""
+    """what runs the model: auto, tensorflow, openvino, tflite or onnx, perhaps with :PRECISION"""
     file_system_poll_wait_seconds: float = 1.0
     """seconds between two looks at the folder; 0 looks once"""
     grpc_max_threads: int | None = None

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from segkit.engines.base import Code, Engine, SignatureSpec, StatusError, TensorSpec
-from segkit.engines.variants import Variant, VariantName, read_variants
+from segkit.engines.variants import SAVED_MODEL, Variant, VariantName, read_variants
 from segkit.errors import ExportError
 
 __all__ = [
@@ -17,18 +17,19 @@ __all__ = [
     "StatusError",
     "TensorSpec",
     "engine_name",
+    "find_variant",
     "open_engine",
+    "open_variant",
 ]
 
 # Engine -> the class that runs a variant of a version, imported only when it is opened. Each takes
-# the version's folder and the variant; None for a version that lists none.
+# the version's folder and the variant.
 ENGINES = {
     "tensorflow": "segkit.engines.tensorflow:TensorFlowEngine",
     "openvino": "segkit.engines.openvino:OpenVINOEngine",
     "tflite": "segkit.engines.tflite:TFLiteEngine",
     "onnx": "segkit.engines.onnx:ONNXEngine",
 }
-AUTO = "tensorflow"
 
 
 def engine_name(engine: str) -> str:
@@ -38,7 +39,7 @@ def engine_name(engine: str) -> str:
         ConfigError: There is no such engine, or it does not compute in that precision.
     """
     if engine == "auto":
-        return AUTO
+        return SAVED_MODEL
     name = VariantName.parse(engine, flag="the engine")
     return str(name) if ":" in engine else name.engine
 
@@ -61,23 +62,34 @@ def open_engine(version_dir: Path, engine: str = "auto") -> Engine:
             expected="the folder of one exported version, such as exports/1",
             next_step="publish one by `python -m segkit export`",
         )
-    variant = _find_variant(version_dir, wanted)
-    module, _, cls = ENGINES[wanted.partition(":")[0]].partition(":")
+    return open_variant(version_dir, find_variant(version_dir, wanted))
+
+
+def open_variant(version_dir: Path, variant: Variant) -> Engine:
+    """Loads one variant of a version, as `segkit.engines.variants` lists them.
+
+    Raises:
+        ExportError: It cannot be loaded on this machine.
+    """
+    module, _, cls = ENGINES[variant.name.engine].partition(":")
     loaded: Engine = getattr(importlib.import_module(module), cls)(version_dir, variant)
     return loaded
 
 
-def _find_variant(version_dir: Path, wanted: str) -> Variant | None:
-    """The variant of that name; of an engine without a precision, the first that is listed."""
+def find_variant(version_dir: Path, engine: str = "auto") -> Variant:
+    """The variant of a version that is meant; of an engine without a precision, the first listed.
+
+    Raises:
+        ConfigError: There is no such engine.
+        ExportError: The version has no such variant.
+    """
+    wanted = engine_name(engine)
     variants = read_variants(version_dir)
     for variant in variants:
         if wanted in (str(variant.name), variant.name.engine):
             return variant
-    if wanted == AUTO:  # any SavedModel, segkit's or not
-        return None
-    has = ", ".join(str(variant.name) for variant in variants) or "its SavedModel alone"
     raise ExportError(
         f"the version '{version_dir}' has no variant for {wanted}",
-        expected=f"one that it has: {has}",
+        expected="one that it has: " + ", ".join(str(variant.name) for variant in variants),
         next_step=f"publish it with one: python -m segkit export --format {wanted}",
     )

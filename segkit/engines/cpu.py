@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from segkit.errors import ExportError
+from segkit.errors import EngineUnavailable
 
 __all__ = ["computes_bfloat16", "cpu_name", "require_bfloat16"]
 
@@ -32,10 +32,10 @@ def require_bfloat16(variant: str) -> None:
     """Refuses a variant in bfloat16 where the processor has no instructions for it.
 
     Raises:
-        ExportError: It has none.
+        EngineUnavailable: It has none.
     """
     if not computes_bfloat16():
-        raise ExportError(
+        raise EngineUnavailable(
             f"{variant} cannot be run here: this processor ({cpu_name()}) has no instructions for "
             "bfloat16",
             expected="one with AVX512-BF16 or AMX",

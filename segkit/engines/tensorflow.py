@@ -61,13 +61,13 @@ class TensorFlowEngine:
         ContractMismatch: Its segkit.json cannot be read.
     """
 
-    def __init__(self, version_dir: Path, variant: Variant | None = None) -> None:
+    def __init__(self, version_dir: Path, variant: Variant) -> None:
         self.metadata = read_metadata(version_dir)
         _refuse_tensorrt_without_gpu(version_dir)
         graph = tf.Graph()
         config = tf.compat.v1.ConfigProto()
         config.gpu_options.allow_growth = True
-        if variant is not None and variant.name.precision == "bfloat16":
+        if variant.name.precision == "bfloat16":
             require_bfloat16(str(variant.name))
             rewrite_options = config.graph_options.rewrite_options
             rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewrite_options.ON

@@ -16,7 +16,9 @@ from segkit.errors import ConfigError, ContractMismatch
 
 __all__ = [
     "FLOAT32",
+    "INT8",
     "PRECISIONS",
+    "SAVED_MODEL",
     "VARIANTS_FILE",
     "Variant",
     "VariantName",
@@ -26,12 +28,14 @@ __all__ = [
 
 VARIANTS_FILE = "assets.extra/variants.json"
 FLOAT32 = "float32"
+INT8 = "int8"  # finds the ranges of its activations on real images
+SAVED_MODEL = "tensorflow"  # the engine of what every version has
 
 # Engine -> its precisions, the default first.
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "tensorflow": (FLOAT32, "bfloat16"),
-    "openvino": (FLOAT32, "bfloat16", "int8"),
-    "tflite": (FLOAT32, "float16", "int8"),
+    "openvino": (FLOAT32, "bfloat16", INT8),
+    "tflite": (FLOAT32, "float16", INT8),
     "onnx": (FLOAT32,),
 }
 
@@ -94,16 +98,21 @@ class Variant:
     size_bytes: int
     proof: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: VariantName, version_dir: Path, path: str) -> Variant:
+        """A variant whose files are there."""
+        return cls(name=name, path=path, size_bytes=_size(version_dir, path))
+
 
 def read_variants(version_dir: Path) -> tuple[Variant, ...]:
-    """The variants of a version; none for a version that does not list them.
+    """The variants of a version; its SavedModel alone where it does not list them.
 
     Raises:
         ContractMismatch: The list is there and cannot be read.
     """
     path = version_dir / VARIANTS_FILE
     if not path.is_file():
-        return ()
+        return (Variant.of(VariantName(SAVED_MODEL), version_dir, ""),)
     try:
         return tuple(
             Variant(
@@ -132,3 +141,12 @@ def write_variants(version_dir: Path, variants: Sequence[Variant]) -> None:
     path = version_dir / VARIANTS_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def _size(version_dir: Path, path: str) -> int:
+    """Bytes of a file and those of its name beside it (.xml and .bin); "": of the SavedModel."""
+    if path:
+        files = list((version_dir / path).parent.glob(f"{Path(path).stem}.*"))
+    else:
+        files = [version_dir / "saved_model.pb", *version_dir.glob("variables/*")]
+    return sum(file.stat().st_size for file in files if file.is_file())

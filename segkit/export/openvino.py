@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from segkit import contract
-from segkit.errors import ConfigError, ExportError
+from segkit.errors import EngineUnavailable, ExportError
 from segkit.export.segmentation import segmentation_function
 
 __all__ = ["write_openvino"]
@@ -39,7 +39,7 @@ def write_openvino(
 
     Raises:
         ExportError: OpenVINO cannot convert the network, or there are no images to calibrate by.
-        ConfigError: int8, and NNCF is not installed.
+        EngineUnavailable: int8, and NNCF is not installed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _no_telemetry():
@@ -74,7 +74,7 @@ def _quantized(model: Any, calibration: Sequence[npt.NDArray[np.uint8]]) -> Any:
     try:
         import nncf
     except ImportError as err:
-        raise ConfigError(
+        raise EngineUnavailable(
             "openvino:int8 needs NNCF, which is not installed",
             expected="the package nncf, as pinned in constraints.txt",
             next_step="pip install -c constraints.txt nncf",

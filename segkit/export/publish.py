@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from segkit import contract
 from segkit.contract import Metadata
+from segkit.engines import open_variant
+from segkit.engines.variants import Variant, VariantName, write_variants
 from segkit.errors import ExportError
+from segkit.export.check import check_answers
+from segkit.export.formats import TENSORFLOW, write_variant
 from segkit.export.publishing import new_version
-from segkit.export.served import ServedModel
+from segkit.export.served import ServedFunction, ServedModel
 from segkit.export.warmup import write_warmup_records
 
-__all__ = ["publish"]
+__all__ = ["Prove", "publish", "write_saved_model"]
+
+# Told of a version's folder, before it is published, and of its variants; gives them with their
+# proofs, or raises.
+Prove = Callable[[Path, tuple[Variant, ...]], tuple[Variant, ...]]
 
 
 def publish(
@@ -24,39 +33,59 @@ def publish(
     base_path: Path,
     *,
     model_name: str = contract.DEFAULT_MODEL_NAME,
-    batch_sizes: Sequence[int] = (1,),
+    variants: Sequence[VariantName] = (TENSORFLOW,),
+    calibration: Sequence[npt.NDArray[np.uint8]] = (),
+    prove: Prove = lambda version_dir, variants: variants,
 ) -> Path:
-    """Writes `base_path/<next integer>/`: SavedModel, warm-up records and segkit.json.
+    """Writes `base_path/<next integer>/`: SavedModel, warm-up records, segkit.json, other forms.
 
     The version is written beside its target, loaded and compared with the model, then renamed.
 
     Args:
         model: float32 RGB 0..255 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
-        metadata: What the version says of itself; image_size fixes H and W.
+        metadata: What the version says of itself; image_size fixes H and W, and there are warm-up
+            records for each of its batch sizes.
         base_path: The folder of numbered versions that the server polls.
         model_name: The name in the warm-up records.
-        batch_sizes: Batch sizes to write warm-up records for.
+        variants: The forms to write.
+        calibration: For int8: images at the model's size, uint8 (H, W, 3), RGB.
+        prove: Has the last word.
 
     Returns:
         The folder of the new version.
 
     Raises:
-        ExportError: The model does not fit the metadata, the exported version answers otherwise
-            than the model, or the folder cannot be written.
+        ExportError: The model does not fit the metadata, cannot be written in a form, answers
+            otherwise once it is exported, or the folder cannot be written.
     """
     _check_fit(model, metadata)
     with new_version(base_path) as new:
         served = ServedModel(model, metadata)
-        tf.saved_model.save(served, str(new.path), signatures=served.signatures())
-        write_warmup_records(
-            new.path / contract.WARMUP_FILE,
-            image_size=metadata.image_size,
-            model_name=model_name,
-            batch_sizes=batch_sizes,
+        write_saved_model(served, metadata, new.path, model_name=model_name)
+        engine = open_variant(new.path, Variant.of(TENSORFLOW, new.path, ""))
+        try:
+            check_answers(engine, model=model)
+        finally:
+            engine.close()
+        written = tuple(
+            write_variant(model, new.path, name, calibration=calibration) for name in variants
         )
-        (new.path / contract.METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
-        _check_answers(model, new.path, metadata.image_size)
+        write_variants(new.path, prove(new.path, written))
     return new.version
+
+
+def write_saved_model(
+    served: ServedFunction, metadata: Metadata, version_dir: Path, *, model_name: str
+) -> None:
+    """Writes what tensorflow/serving loads: the SavedModel, its warm-up records, segkit.json."""
+    tf.saved_model.save(served, str(version_dir), signatures=served.signatures())
+    write_warmup_records(
+        version_dir / contract.WARMUP_FILE,
+        image_size=metadata.image_size,
+        model_name=model_name,
+        batch_sizes=metadata.batch_sizes,
+    )
+    (version_dir / contract.METADATA_FILE).write_text(metadata.to_json(), encoding="utf-8")
 
 
 def _check_fit(model: tf.keras.Model, metadata: Metadata) -> None:
@@ -75,32 +104,3 @@ def _check_fit(model: tf.keras.Model, metadata: Metadata) -> None:
             expected="one image size (height, width)",
             next_step="build the model again at the image size to export",
         )
-
-
-def _check_answers(model: tf.keras.Model, version: Path, image_size: tuple[int, int]) -> None:
-    """Holds every signature of the written version to the model itself, on coloured squares.
-
-    On noise a deep network would amplify the rounding of another graph until the classes differ.
-    """
-    height, width = image_size
-    grid = np.random.default_rng(0).integers(0, 256, (2, height // 16 + 1, width // 16 + 1, 3))
-    image = grid.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width].astype(np.uint8)
-    expected = np.argmax(model(image.astype(np.float32), training=False), axis=-1)
-    loaded = tf.saved_model.load(str(version))
-    answers = {
-        name: loaded.signatures[name](**{contract.IMAGE: tf.constant(image)})[contract.CLASS_IDS]
-        for name in (contract.DEFAULT_SIGNATURE, "confidence")
-    }
-    pngs = tf.stack([tf.io.encode_png(single) for single in image])
-    masks = loaded.signatures["encoded"](**{contract.ENCODED_IMAGE: pngs})[contract.ENCODED_MASK]
-    answers["encoded"] = np.stack([tf.io.decode_png(mask)[..., 0] for mask in masks])
-    for name, answer in answers.items():
-        agreement = float(np.mean(np.asarray(answer) == expected))
-        # Not 1: two logits may be equal to the last bit, and graphs round in another order.
-        if agreement < 0.999:
-            raise ExportError(
-                f"signature '{name}' of the exported version agrees with the model on only "
-                f"{agreement:.1%} of the pixels",
-                expected="99.9 % or more",
-                next_step="nothing was published; please report this with the checkpoint",
-            )

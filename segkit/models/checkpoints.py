@@ -17,7 +17,14 @@ from segkit.models.layers import ResizeMethod
 from segkit.models.pretrained import read_layers, set_layers
 from segkit.runs import replacing
 
-__all__ = ["CheckpointRecord", "digest", "load_checkpoint", "read_record", "save_checkpoint"]
+__all__ = [
+    "CheckpointRecord",
+    "checkpoint_file",
+    "digest",
+    "load_checkpoint",
+    "read_record",
+    "save_checkpoint",
+]
 
 _ATTRIBUTE = "segkit"
 
@@ -73,7 +80,7 @@ def load_checkpoint(
         CheckpointError: There is no checkpoint, or it is damaged.
         ModelError: The image size does not fit the network.
     """
-    path = _resolve(path)
+    path = checkpoint_file(path)
     record = read_record(path)
     model = build_model(
         record.network,
@@ -90,7 +97,7 @@ def load_checkpoint(
 
 def read_record(path: Path) -> CheckpointRecord:
     """Reads the record alone; `path` as in `load_checkpoint`."""
-    path = _resolve(path)
+    path = checkpoint_file(path)
     try:
         with h5py.File(path, "r") as file:
             fields = json.loads(file.attrs[_ATTRIBUTE])
@@ -109,10 +116,15 @@ def read_record(path: Path) -> CheckpointRecord:
 
 def digest(path: Path) -> str:
     """SHA-256 of a checkpoint's file."""
-    return "sha256:" + hashlib.sha256(_resolve(path).read_bytes()).hexdigest()
+    return "sha256:" + hashlib.sha256(checkpoint_file(path).read_bytes()).hexdigest()
 
 
-def _resolve(path: Path) -> Path:
+def checkpoint_file(path: Path) -> Path:
+    """The file that is meant: itself, or the best checkpoint of a run folder.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
     if path.is_dir():
         path = path / "checkpoints" / "best.h5"
     if not path.is_file():

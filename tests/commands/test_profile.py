@@ -10,8 +10,11 @@ import pytest
 from segkit import engines, export
 from segkit.__main__ import main
 from segkit.commands.profile import render
+from segkit.engines import variants
+from segkit.engines.variants import Variant
 from segkit.errors import ConfigError
 from segkit.evaluation.profile import Activations, Macs, Parameters, Profile
+from segkit.export import formats
 from segkit.labels import LabelMap
 from segkit.models import build_model
 from segkit.models.checkpoints import CheckpointRecord, save_checkpoint
@@ -32,12 +35,13 @@ def test_text_and_json_say_the_same(capsys: pytest.CaptureFixture[str], tmp_path
     assert f"{parameters['trainable']:,} trainable, {parameters['non_trainable']:,}" in text
     assert f"{record['activations']['peak_bytes'] / 2**20:.1f} MiB" in text
     rows = [(row["engine"], row["batch_size"]) for row in record["latencies"]]
-    assert rows == [("keras", 1), ("tensorflow", 1), ("keras", 2), ("tensorflow", 2)]
+    names = ("keras", "tensorflow:float32")
+    assert rows == [(name, batch_size) for batch_size in (1, 2) for name in names]
     for row in record["latencies"]:
         assert row["repeats"] == 3 and row["device"] in text
         assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
         assert f"{row['p50_ms']:.1f}" in text
-    assert "measuring keras, tensorflow, batch size 2\n" in text
+    assert "measuring keras, tensorflow:float32, batch size 2\n" in text
     assert [file.name for file in tmp_path.iterdir()] == ["profile.json"]
 
 
@@ -76,7 +80,7 @@ class Fake:
 
     closed: ClassVar[list[bool]] = []
 
-    def __init__(self, version_dir: Path) -> None:
+    def __init__(self, version_dir: Path, variant: Variant) -> None:
         assert (version_dir / "saved_model.pb").is_file()
 
     def run(self, signature: str, inputs: Any) -> None:
@@ -89,7 +93,7 @@ class Fake:
 class Broken:
     """An engine whose library is not installed."""
 
-    def __init__(self, version_dir: Path) -> None:
+    def __init__(self, version_dir: Path, variant: Variant) -> None:
         raise ConfigError("no such library")
 
 
@@ -100,12 +104,16 @@ def test_a_new_engine_shows_up_by_itself(
     monkeypatch.setitem(sys.modules, "an_engine", sys.modules[__name__])
     monkeypatch.setitem(engines.ENGINES, "fake", "an_engine:Fake")
     monkeypatch.setitem(engines.ENGINES, "broken", "an_engine:Broken")
+    known = dict.fromkeys(("tensorflow", "fake", "broken"), ("float32",))
+    monkeypatch.setattr(variants, "PRECISIONS", known)
+    for name in ("fake", "broken"):
+        monkeypatch.setitem(formats._PATHS, name, "")
     flags = ("--engine", "all", "--repeats", "1", "--json", "-")
     assert main(["profile", *SMALL, *flags]) == 0
     captured = capsys.readouterr()
     rows = json.loads(captured.out)["latencies"]
-    assert [row["engine"] for row in rows] == ["keras", "tensorflow", "fake"]
-    assert "broken is left out: no such library" in captured.err
+    assert [row["engine"] for row in rows] == ["keras", "tensorflow:float32", "fake:float32"]
+    assert "broken:float32 is left out: no such library" in captured.err
     assert Fake.closed == [True]
 
     assert main(["profile", *SMALL, "--engine", "broken"]) == 1
@@ -124,7 +132,7 @@ def test_a_new_engine_shows_up_by_itself(
         ((*SMALL, "--batch_sizes", "1", "0"), ("--batch_sizes is 1 0", "1 or more")),
         ((*SMALL, "--repeats", "0"), ("--repeats is 0", "1 or more")),
         (("--model", "ddrnet23_slim", "--num_classes", "0"), ("--num_classes is 0",)),
-        ((*SMALL, "--engine", "openvina"), ("--engine is 'openvina'", "auto, all, tensorflow")),
+        ((*SMALL, "--engine", "openvina"), ("names 'openvina'", "one of tensorflow, openvino")),
     ],
 )
 def test_mistakes_are_named(

@@ -102,7 +102,8 @@ def test_every_image_signature_checks_the_shape_before_anything_else(version: Pa
 def test_warmup_has_a_record_for_every_signature_and_batch_size(
     tiny_model: Any, tiny_metadata: Metadata, tmp_path: Path
 ) -> None:
-    version = publish(tiny_model, tiny_metadata, tmp_path / "m", batch_sizes=(1, 2))
+    metadata = replace(tiny_metadata, batch_sizes=(1, 2))
+    version = publish(tiny_model, metadata, tmp_path / "m")
     seen = set()
     for record in tf.data.TFRecordDataset(str(version / contract.WARMUP_FILE)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())

@@ -1,0 +1,84 @@
+"""Says whether two forms of a model answer the same: checkpoint, export of any format, server.
+
+A TARGET is a run folder or a .h5 of its checkpoints/; a version folder or a folder of versions,
+with @ENGINE or @ENGINE:PRECISION for another form than its SavedModel; or HOST:PORT of a running
+server, with /MODEL for another name than segkit. The exit status is 1 where the second differs
+from the first by more than is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segkit.commands.proof_options import ProofOptions, require_data
+from segkit.config import POSITIONAL
+from segkit.errors import ConfigError, ExportError
+
+__all__ = ["Options", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ProofOptions):
+    """Flags of the comparison."""
+
+    reference: str = field(metadata=POSITIONAL)
+    """what the other is held to, a TARGET"""
+    candidate: str = field(metadata=POSITIONAL)
+    """what is held to it, a TARGET"""
+    image_size: tuple[int, int] | None = None
+    """height and width that a checkpoint sees; those of the other target by default"""
+    json: Path | None = None
+    """write the result to this file as JSON too"""
+    overwrite: bool = False
+    """replace the file of --json if it exists"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
+            raise ConfigError(
+                f"--json '{self.json}' cannot be written", expected="a file in a folder that exists"
+            )
+        if self.json is not None and self.json.exists() and not self.overwrite:
+            raise ConfigError(
+                f"--json '{self.json}' exists",
+                next_step="choose another --json, or add --overwrite",
+            )
+
+
+def run(options: Options) -> None:
+    """Compares, prints, and fails where they differ."""
+    import json
+    from contextlib import ExitStack
+
+    from segkit.commands.verify_target import open_targets, parse_target
+
+    targets = [parse_target(text) for text in (options.reference, options.candidate)]
+    checkpoints = [target.checkpoint for target in targets if target.checkpoint is not None]
+    data = require_data(options, checkpoints[0] if checkpoints else None)
+
+    from segkit.evaluation.proof import prove
+    from segkit.evaluation.real_images import read_images
+    from segkit.runs import replacing
+
+    with ExitStack() as stack:
+        reference, candidate = open_targets(targets, image_size=options.image_size, stack=stack)
+        images = read_images(data, reference.predictor.labels, limit=options.num_images)
+        if images.unscored:
+            print(
+                f"pixels of {', '.join(images.unscored)} are not scored: the model has no such "
+                "class"
+            )
+        proof = prove(reference, candidate, images, thresholds=options.thresholds)
+    print(proof.render(), flush=True)
+    if options.json is not None:
+        with replacing(options.json) as incoming:
+            incoming.write_text(json.dumps(proof.to_json(), indent=1) + "\n", encoding="utf-8")
+        print(f"written to {options.json}")
+    if proof.failures:
+        raise ExportError(
+            f"{options.candidate} does not answer as {options.reference} does: "
+            + "; ".join(proof.failures),
+            expected="answers within --min_agreement and --max_miou_drop",
+            next_step="do not roll it out; or allow the difference by these flags",
+        )
