@@ -1,7 +1,8 @@
-"""The served module: a Keras model inside the four signatures of segkit.contract."""
+"""The served module: a network inside the four signatures of segkit.contract."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,23 +10,28 @@ import tensorflow as tf
 from segkit import contract
 from segkit.contract import Metadata
 
-__all__ = ["ServedModel"]
+__all__ = ["ServedFunction", "ServedModel"]
 
 
-class ServedModel(tf.Module):
-    """The contract's signatures round a model that takes RGB 0..255 and gives logits.
+class ServedFunction(tf.Module):
+    """The contract's signatures round a function that takes RGB 0..255 and gives logits.
 
     Args:
-        model: float32 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
+        logits: float32 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
         metadata: What `describe` answers; its image_size is the H and W of `image`.
+        weights: What `logits` computes with, to be saved along: variables, or another SavedModel.
     """
 
-    def __init__(self, model: tf.keras.Model, metadata: Metadata) -> None:
+    def __init__(
+        self,
+        logits: Callable[[tf.Tensor], tf.Tensor],
+        metadata: Metadata,
+        *,
+        weights: Sequence[Any],
+    ) -> None:
         super().__init__(name="segkit")
-        # The variables are saved, the model itself is not: Keras would trace every layer of it on
-        # its own, which takes minutes for a deep one.
-        self.weights = model.weights
-        self._logits = tf.function(lambda image: model(image, training=False), autograph=False)
+        self.weights = weights
+        self._logits = tf.function(logits, autograph=False)
         self._image_size = metadata.image_size
         self._metadata = metadata.to_json()
 
@@ -92,6 +98,22 @@ class ServedModel(tf.Module):
         resized = tf.image.resize(image, self._image_size, method="bilinear", antialias=True)
         resized = tf.saturate_cast(tf.round(resized), tf.uint8)
         return resized, tf.shape(image)[:2]
+
+
+class ServedModel(ServedFunction):
+    """The contract's signatures round a Keras model.
+
+    Args:
+        model: float32 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
+        metadata: As of `ServedFunction`.
+    """
+
+    def __init__(self, model: tf.keras.Model, metadata: Metadata) -> None:
+        # The variables are saved, the model itself is not: Keras would trace every layer of it on
+        # its own, which takes minutes for a deep one.
+        super().__init__(
+            lambda image: model(image, training=False), metadata, weights=model.weights
+        )
 
 
 def _class_ids(logits: tf.Tensor) -> tf.Tensor:
