@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, *, script: str | None = None) -> int
 
 def _help() -> str:
     lines = ["usage: segkit COMMAND [FLAGS]", "", "commands:"]
-    lines += [f"  {name:<18}{summary}" for name, summary in COMMANDS.items()]
+    lines += [f"  {name:<20}{summary}" for name, summary in COMMANDS.items()]
     lines += ["", "'segkit COMMAND --help' explains the flags."]
     return "\n".join(lines)
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict-video": "segment a video file by a model server",
     "import-torch": "turn the authors' PyTorch weights into a checkpoint",
     "tensorrt-report": "predict how TF-TRT will split a network, without TensorRT",
+    "convert-to-tensorrt": "build TensorRT engines of a model, proved on real images",
     "profile": "parameters, MACs, memory and latency of a network",
     "make-blank-label": "write all-background masks for images that have none",
     "augment-data": "write altered copies of a labelled set's images",

@@ -1,0 +1,80 @@
+"""check_batch_sizes(): whether a converted version answers at every batch size, and alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segkit import contract
+from segkit.engines import Engine, StatusError
+from segkit.errors import ExportError
+
+__all__ = ["check_batch_sizes"]
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+def check_batch_sizes(
+    engine: Engine, image: UInt8, batch_sizes: Sequence[int], *, min_agreement: float
+) -> None:
+    """Asks every signature for one image, at every batch size that engines were built for.
+
+    To be called `without_fallback`: each batch size has kernels of its own, and one that is missing
+    must not pass because TensorFlow's ops step in.
+
+    Args:
+        engine: The version, opened.
+        image: uint8, (H, W, 3), RGB, of the model's size.
+        batch_sizes: What to ask.
+        min_agreement: Share of pixels that must have the class that the image alone is given.
+
+    Raises:
+        ExportError: A signature fails, or answers otherwise.
+    """
+    alone = _answer(engine, contract.DEFAULT_SIGNATURE, image, 1)[0]
+    for signature in (contract.DEFAULT_SIGNATURE, "confidence", "encoded"):
+        for batch_size in batch_sizes:
+            masks = _answer(engine, signature, image, batch_size)
+            agreement = float(np.mean(masks == alone))
+            if agreement < min_agreement:
+                raise ExportError(
+                    f"signature '{signature}' gives a batch of {batch_size} the classes of the "
+                    f"same image alone on only {agreement:.2%} of the pixels",
+                    expected=f"{min_agreement:.2%} or more (--min_agreement)",
+                    next_step="nothing was published; convert with a higher --floating_mode, or "
+                    "without that one of --batch_sizes",
+                )
+
+
+def _answer(engine: Engine, signature: str, image: UInt8, batch_size: int) -> UInt8:
+    """uint8, (batch_size, H, W), class ids."""
+    ask = _ask_encoded if signature == "encoded" else _ask_for(signature)
+    try:
+        return ask(engine, image, batch_size)
+    except StatusError as err:
+        raise ExportError(
+            f"signature '{signature}' fails at a batch size of {batch_size}: {err}",
+            expected="an engine for every one of --batch_sizes",
+            next_step="nothing was published; TensorRT's own words are above. If GPU memory ran "
+            "out, give fewer --batch_sizes or a --workspace_mib",
+        ) from err
+
+
+def _ask_for(signature: str) -> Callable[[Engine, UInt8, int], UInt8]:
+    def ask(engine: Engine, image: UInt8, batch_size: int) -> UInt8:
+        batch = np.stack([image] * batch_size)
+        return engine.run(signature, {contract.IMAGE: batch})[contract.CLASS_IDS]
+
+    return ask
+
+
+def _ask_encoded(engine: Engine, image: UInt8, batch_size: int) -> UInt8:
+    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    files = np.array([png] * batch_size, object)
+    masks = engine.run("encoded", {contract.ENCODED_IMAGE: files})[contract.ENCODED_MASK]
+    return np.stack(
+        [cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE) for mask in masks]
+    ).astype(np.uint8)
