@@ -40,7 +40,7 @@ def engine_name(engine: str) -> str:
     """
     if engine == "auto":
         return SAVED_MODEL
-    name = VariantName.parse(engine, flag="the engine")
+    name = VariantName.parse(engine, flag="--engine")
     return str(name) if ":" in engine else name.engine
 
 

@@ -69,13 +69,13 @@ class VariantName:
         engine, _, precision = text.partition(":")
         if engine not in PRECISIONS:
             raise ConfigError(
-                f"{flag} names '{text}'",
+                f"there is no engine '{engine}', which {flag} names",
                 expected=f"ENGINE or ENGINE:PRECISION, ENGINE one of {', '.join(PRECISIONS)}",
             )
         precision = precision or PRECISIONS[engine][0]
         if precision not in PRECISIONS[engine]:
             raise ConfigError(
-                f"{flag} names '{text}', and {engine} has no precision '{precision}'",
+                f"{engine} has no precision '{precision}', which {flag} names",
                 expected=" or ".join(f"{engine}:{known}" for known in PRECISIONS[engine]),
             )
         return cls(engine, precision)

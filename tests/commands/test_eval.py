@@ -11,8 +11,10 @@ from tiny_checkpoints import add_tiny_network, save_tiny_checkpoint
 
 from segkit.commands import eval as eval_command
 from segkit.config import EXIT_USER_ERROR, execute
-from segkit.export import export_checkpoint
+from segkit.export import publish
+from segkit.export.checkpoint import describe_checkpoint
 from segkit.labels import Label, LabelMap
+from segkit.models.checkpoints import load_checkpoint
 from segkit.serving.server import ModelServer
 
 SIZE = (64, 96)
@@ -75,7 +77,9 @@ def test_a_checkpoint_its_export_and_a_server_score_the_same(
     data: None, no_plots: None, checkpoint: Path, tmp_path: Path, capsys: Any
 ) -> None:
     base_path = tmp_path / "exports"
-    version, _ = export_checkpoint(checkpoint, base_path, model_name="streets")
+    model, record_ = load_checkpoint(checkpoint)
+    metadata = describe_checkpoint(checkpoint, record_, image_size=None, batch_sizes=[1])
+    version = publish(model, metadata, base_path, model_name="streets")
     targets = {"checkpoint": checkpoint, "export": version}
     for flag, path in targets.items():
         assert evaluate(f"--{flag}", path, "--output", tmp_path / flag) == 0

@@ -132,7 +132,7 @@ def test_a_new_engine_shows_up_by_itself(
         ((*SMALL, "--batch_sizes", "1", "0"), ("--batch_sizes is 1 0", "1 or more")),
         ((*SMALL, "--repeats", "0"), ("--repeats is 0", "1 or more")),
         (("--model", "ddrnet23_slim", "--num_classes", "0"), ("--num_classes is 0",)),
-        ((*SMALL, "--engine", "openvina"), ("names 'openvina'", "one of tensorflow, openvino")),
+        ((*SMALL, "--engine", "openvina"), ("no engine 'openvina'", "one of tensorflow, openvino")),
     ],
 )
 def test_mistakes_are_named(

@@ -188,7 +188,7 @@ def test_a_record_that_is_not_segkits_is_refused(copy: Path) -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(tiny_export: Path) -> None:
-    with pytest.raises(ConfigError, match="names .tensorrt.") as caught:
+    with pytest.raises(ConfigError, match="no engine .tensorrt.") as caught:
         open_engine(tiny_export / "1", "tensorrt")
     assert caught.value.expected.startswith("ENGINE or ENGINE:PRECISION")
 
