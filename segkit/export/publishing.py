@@ -247,22 +247,27 @@ def _rename_to_next_number(folder: Path, base_path: Path) -> Path:
 
 def _rename_to_new(source: Path, target: Path) -> None:
     """Renames a folder that is not empty; what has the new name already is never replaced."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:  # an older C library
-        code = errno.ENOSYS
-    else:
-        old, new = os.fsencode(source), os.fsencode(target)
-        if renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE) == 0:
-            return
-        code = ctypes.get_errno()
+    code = _renameat2(source, target, _RENAME_NOREPLACE)
+    if not code:
+        return
     if code not in (errno.ENOSYS, errno.EINVAL):
         raise OSError(code, os.strerror(code), str(source), None, str(target))
     # A file system that cannot, such as NFS. A file or another version is never replaced by
-    # os.rename; an empty folder would be, so whoever makes one does it before this line.
+    # os.rename; an empty folder would be, were it made after this line.
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(source, target)
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> int:
+    """Linux's rename with flags; 0, or the errno."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # another system, or an old C library
+        return errno.ENOSYS
+    old, new = os.fsencode(source), os.fsencode(target)
+    failed = renameat2(_AT_FDCWD, old, _AT_FDCWD, new, flags)
+    return ctypes.get_errno() if failed else 0
 
 
 @contextmanager
