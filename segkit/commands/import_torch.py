@@ -145,7 +145,11 @@ def _write_checkpoint(
     )
     if options.labelmap is None:
         print("the classes have no names in a PyTorch file: --labelmap FILE gives them theirs")
-    print(f"next: python -m segkit export --checkpoint {options.output}", flush=True)
+    print(
+        f"next: python -m segkit export --checkpoint {options.output} --data KIND:PATH "
+        "(images of the kind that it is for)",
+        flush=True,
+    )
 
 
 def _write_layers(found: Match, options: Options) -> None:

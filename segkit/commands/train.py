@@ -176,8 +176,13 @@ def run(options: Options) -> None:
     """Trains or exports."""
     if options.saved_model and options.saved_model_path is not None:
         base_path = options.checkpoint_dir / "export_path"
+        data = None  # that of the run
+        if options.dataset_dir is not None:
+            data = f"full_semantic:{options.dataset_dir / options.dataset_name}"
         export.publish_and_report(
-            export.Options(checkpoint=options.saved_model_path, model_base_path=base_path)
+            export.Options(
+                checkpoint=options.saved_model_path, model_base_path=base_path, data=data
+            )
         )
         return
     _train(options)

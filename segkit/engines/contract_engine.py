@@ -173,10 +173,11 @@ def _check_input(name: str, spec: TensorSpec, value: Array) -> None:
 
 def _decode(file: bytes) -> UInt8:
     """JPEG or PNG -> uint8, (H, W, 3), RGB."""
-    data = np.frombuffer(file, np.uint8)
+    if not file:
+        raise StatusError(Code.INVALID_ARGUMENT, "Input is empty.")
     # As in the SavedModel, a photograph is not turned by what its EXIF says.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if len(data) else None
+    image = cv2.imdecode(np.frombuffer(file, np.uint8), flags)
     if image is None:
         raise StatusError(
             Code.INVALID_ARGUMENT,

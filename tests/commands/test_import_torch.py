@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from published_ddrnet import SIZES, assert_as_published, tensors_and_images
+from tiny_streets import write_streets
 
 from segkit.__main__ import main
 from segkit.labels import LabelMap
@@ -101,7 +102,10 @@ def test_a_checkpoint_of_it_is_published_by_export(
 ) -> None:
     assert convert(tensors) == 0
     base_path = tmp_path / "exports"
-    assert main(["export", "--checkpoint", str(output), "--model_base_path", str(base_path)]) == 0
+    write_streets(tmp_path / "streets")
+    data = f"images:{tmp_path / 'streets' / 'images'}"
+    flags = ("--checkpoint", str(output), "--model_base_path", str(base_path), "--data", data)
+    assert main(["export", *flags]) == 0
     assert (base_path / "1" / "saved_model.pb").is_file()
 
 
