@@ -19,9 +19,6 @@ __all__ = ["CHECKPOINTS", "MOUNT", "SERVICE", "container_command"]
 SERVICE = "convert"
 CHECKPOINTS = Path("checkpoints")
 MOUNT = PurePosixPath("/mnt")
-PATHS = ("input_saved_model_dir", "checkpoint")
-WRITTEN = ("output_saved_model_dir",)
-DATA = ("data", "calibration")
 PLACEHOLDER = "KIND:PATH"
 
 
@@ -31,42 +28,59 @@ def container_command(options: Options) -> str:
     Args:
         options: What was asked for on this machine.
     """
-    volumes: dict[str, None] = {}
-    words: list[str] = []
-    for name, value in _given(options).items():
-        if name in PATHS + WRITTEN:
-            value = _inside(value, volumes, writable=name in WRITTEN)
-        elif name in DATA and value != PLACEHOLDER:
-            kind, _, path = value.partition(":")
-            value = f"{kind}:{_inside(Path(path), volumes, writable=False)}"
-        values = value if isinstance(value, (list, tuple)) else [value]
-        words += [f"--{name}", *map(str, values)]
-    mounts = [word for volume in volumes for word in ("--volume", volume)]
-    # The container's user is root; what it writes shall belong to whoever asked.
+    mounts = _Mounts()
+    words = [SERVICE]
+    for flag, value in _given(options).items():
+        words += [f"--{flag}", *_words(flag, value, mounts)]
+    volumes = [word for volume in mounts.volumes for word in ("--volume", volume)]
+    # Docker would make a missing folder for root, and the container writes as root unless told.
+    make = "".join(f"mkdir -p {shlex.quote(str(path))} && " for path in mounts.written)
     user = '--user "$(id -u):$(id -g)"'
-    return " ".join(
-        filter(None, (f"docker compose run --rm {user}", shlex.join([*mounts, SERVICE, *words])))
-    )
+    return f"{make}docker compose run --rm {user} {shlex.join([*volumes, *words])}"
 
 
 def _given(options: Options) -> dict[str, Any]:
     """Flag -> value, of the flags that are not at their defaults, and the data set in any case."""
     usual = Options()
     given = {field.name: getattr(options, field.name) for field in fields(Options)}
+    del given["dry_run"]
+    # In there nobody would find it: the run's configuration names a folder of this machine.
     given["data"] = options.data or (options.checkpoint and data_of_run(options.checkpoint))
-    changed = {
-        name: value
-        for name, value in given.items()
-        if value != getattr(usual, name) and name != "dry_run"
-    }
-    return {**changed, "data": given["data"] or PLACEHOLDER}
+    changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    return {"data": PLACEHOLDER, **changed}
 
 
-def _inside(path: Path, volumes: dict[str, None], *, writable: bool) -> str:
-    """The path in the container; notes in `volumes` what has to be mounted for it."""
-    outside = path.expanduser().absolute()
-    if outside.is_relative_to(CHECKPOINTS.absolute()):
-        return str(CHECKPOINTS / outside.relative_to(CHECKPOINTS.absolute()))
-    inside = MOUNT / outside.relative_to(outside.anchor).as_posix()
-    volumes[f"{outside}:{inside}" + ("" if writable else ":ro")] = None
-    return str(inside)
+def _words(flag: str, value: Any, mounts: _Mounts) -> list[str]:
+    """The value of a flag as words of the command line in there."""
+    if isinstance(value, Path):
+        return [mounts.inside(value, written=flag == "output_saved_model_dir")]
+    if flag in ("data", "calibration") and value != PLACEHOLDER:
+        kind, _, path = value.partition(":")
+        return [f"{kind}:{mounts.inside(Path(path))}"]
+    return [str(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+class _Mounts:
+    """What has to be mounted besides ./checkpoints.
+
+    Attributes:
+        volumes: HOST:CONTAINER, :ro where nothing is written.
+        written: Folders of this machine that are written to.
+    """
+
+    def __init__(self) -> None:
+        self.volumes: list[str] = []
+        self.written: list[Path] = []
+
+    def inside(self, path: Path, *, written: bool = False) -> str:
+        """The path in there of one of this machine."""
+        outside = path.expanduser().resolve()
+        if outside.is_relative_to(CHECKPOINTS.resolve()):
+            return str(CHECKPOINTS / outside.relative_to(CHECKPOINTS.resolve()))
+        inside = MOUNT / outside.relative_to(outside.anchor).as_posix()
+        volume = f"{outside}:{inside}" + ("" if written else ":ro")
+        if volume not in self.volumes:
+            self.volumes.append(volume)
+        if written:
+            self.written.append(outside)
+        return str(inside)
