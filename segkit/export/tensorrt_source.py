@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from segkit import contract
@@ -147,7 +148,8 @@ def _read_weights(version_dir: Path, model: tf.keras.Model) -> list[npt.NDArray[
         wanted = [(weight.name.partition(":")[0], tuple(weight.shape)) for weight in model.weights]
         _check_weights(version_dir, found, wanted, surplus=set(names) - set(keys))
         return [np.asarray(reader.get_tensor(key)) for key in keys]
-    except (tf.errors.OpError, RuntimeError, ValueError) as err:
+    # TensorFlow's reader turns its own errors into whichever of these fits the words.
+    except (tf.errors.OpError, DecodeError, IndexError, RuntimeError, ValueError) as err:
         raise ExportError(
             f"the variables of '{version_dir}' cannot be read: {getattr(err, 'message', err)}",
             expected="a SavedModel as `python -m segkit export` wrote it, complete and undamaged",
