@@ -78,12 +78,13 @@ def run(options: Options) -> None:
 
 def publish_and_report(options: Options) -> None:
     """Exports, prints the proofs, what was written, and the commands that serve it."""
-    data = require_data(options, options.checkpoint)
-
     from segkit.export import export_checkpoint
     from segkit.export.checkpoint import Evidence, ExportPlan
     from segkit.export.publishing import prune_versions
+    from segkit.models.checkpoints import read_record
 
+    read_record(options.checkpoint)  # a wrong file is named before missing images are
+    data = require_data(options, options.checkpoint)
     names = ", ".join(map(str, options.variants))
     print(f"exporting {options.checkpoint} to {options.model_base_path}: {names}", flush=True)
     plan = ExportPlan(
