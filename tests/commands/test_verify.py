@@ -55,7 +55,7 @@ def test_checkpoint_export_and_server_are_held_to_each_other(
 ) -> None:
     (tmp_path / "served").mkdir()
     (exports / "1").rename(tmp_path / "served" / "1")
-    with ModelServer("streets", tmp_path / "served") as server:
+    with ModelServer("streets", tmp_path / "served", engine="openvino") as server:
         targets = [
             str(checkpoint),
             str(tmp_path / "served"),

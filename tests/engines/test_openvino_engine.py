@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -127,3 +129,15 @@ def test_a_damaged_form_is_refused(copy: Path, damage: str) -> None:
     with pytest.raises(ExportError, match=r"float32\.xml' cannot be read by OpenVINO") as caught:
         open_engine(copy, "openvino")
     assert "segkit export" in caught.value.next_step
+
+
+def test_it_opens_and_runs_without_tensorflow(version: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from segkit.client import LocalSegmenter\n"
+        f"with LocalSegmenter.open(Path({str(version)!r}), 'openvino') as local:\n"
+        "    assert local.segment(np.zeros((1, 30, 40, 3), np.uint8)).shape == (1, 64, 96)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    reply = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert reply.returncode == 0, reply.stderr
