@@ -20,10 +20,13 @@ def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     assert (first.path.name, second.path.name) == ("run_1", "run_2")
 
 
-def test_the_folder_holds_what_it_takes_to_repeat_the_run(tmp_path: Path) -> None:
+def test_the_folder_holds_what_it_takes_to_repeat_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "--data", "two words"])
     run = Run.create(tmp_path, "run", Options())
     assert (run.path / "config.yaml").read_text() == "lr: 0.1\ndata: x\n"
-    assert "pytest" in (run.path / "command.txt").read_text()
+    assert (run.path / "command.txt").read_text() == "train.py --data 'two words'\n"
     environment = (run.path / "env.txt").read_text()
     assert "tensorflow==2.15.1" in environment
     assert "git " in environment

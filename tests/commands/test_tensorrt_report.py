@@ -32,8 +32,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
     folder = tmp_path_factory.mktemp("stock")
     tf.keras.Model(image, x, name="stock").save(str(folder / "model"), save_format="tf")
     text = io.StringIO()
-    flags = ("--saved_model", str(folder / "model"), "--json", str(folder / "report.json"))
-    with contextlib.redirect_stdout(text):
+    # From inside the folder: the text has the path as given, and its lines have a width to keep.
+    flags = ("--saved_model", "model", "--json", "report.json")
+    with contextlib.chdir(folder), contextlib.redirect_stdout(text):
         assert main([COMMAND, *flags]) == 0
     return text.getvalue(), json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
