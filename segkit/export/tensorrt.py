@@ -49,9 +49,9 @@ PRECISIONS = {"FP32": "float32", "FP16": "float16", "INT8": "int8"}
 
 # One profile for each batch size, in which TensorRT picks its kernels for just that size, and after
 # them one that takes every size from the smallest to the largest. TF-TRT uses the first that fits.
-# "Optimal" alone would leave a batch of three to TensorFlow's own ops: slowly, without a word, and
-# on a GPU perhaps wrongly, because the native dilated convolutions of this form are meant for
-# TensorRT alone (adr/0007). "Range" alone would have kernels for the largest size only.
+# "Optimal" alone would leave a batch of three to TensorFlow's own ops, slowly and without a word;
+# "Range" alone would have kernels for the largest size only. Of one size the two are one profile
+# twice: a longer build, and nothing else.
 PROFILE_STRATEGY = "Range+Optimal"
 
 FALLBACK = "TF_TRT_ALLOW_ENGINE_NATIVE_SEGMENT_EXECUTION"
@@ -210,7 +210,10 @@ def _convert(
 def _every_shape(
     model: tf.keras.Model, batch_sizes: Sequence[int]
 ) -> Callable[[], Iterator[Batch]]:
-    """Every shape becomes a profile, then the first input builds the engine for all of them."""
+    """Every shape becomes a profile, then the first input builds the engine for all of them.
+
+    To collect them TF-TRT runs the network by TensorFlow's own kernels, once for each.
+    """
 
     def batches() -> Iterator[Batch]:
         for batch_size in batch_sizes:

@@ -40,8 +40,9 @@ class Source:
     Attributes:
         name: What it is, in words.
         model: float32 RGB 0..255 (B, H, W, 3) -> float32 logits (B, H, W, num_classes), in the form
-            for TensorRT. On a GPU it may run inside of TensorRT alone.
-        reference: The same function in the form that runs anywhere: what the engines are held to.
+            for TensorRT.
+        reference: The same function in the form that it was trained in: what the engines are held
+            to.
         metadata: What an export of it says of itself.
         digest: Of what was read.
     """
