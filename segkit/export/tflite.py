@@ -32,6 +32,8 @@ UInt8 = npt.NDArray[np.uint8]
 
 CONFIDENCE_SIGNATURE = "confidence"
 SIGNATURES = (contract.DEFAULT_SIGNATURE, CONFIDENCE_SIGNATURE)
+# Of as many as are given: more cost a second each, and change nothing (docs/tflite.md).
+CALIBRATION_IMAGES = 50
 BATCH_SIZE = 1  # a batch in one run is no faster than its images one by one (docs/tflite.md)
 
 
@@ -48,7 +50,8 @@ def write_tflite(
         model: float32 RGB 0..255 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
         path: Ends in .tflite.
         precision: "float32"; "float16": the weights alone, half as large; "int8": all of it.
-        calibration: For int8: images of the kind it will see, uint8 (H, W, 3), RGB.
+        calibration: For int8: images of the kind it will see, uint8 (H, W, 3), RGB. Of many,
+            CALIBRATION_IMAGES at most are used, spread over all.
 
     Raises:
         ExportError: TFLite cannot convert the network, or the images to calibrate by do not fit.
@@ -151,9 +154,10 @@ def _scaling_once(model: tf.keras.Model) -> Any:
 
 def _quantize(converter: Any, calibration: Sequence[UInt8]) -> None:
     """Tells the converter to make everything int8, uint8 at both ends."""
+    used = calibration[:: -(-len(calibration) // CALIBRATION_IMAGES)]
 
     def representative_dataset() -> Iterator[tuple[str, dict[str, npt.NDArray[np.float32]]]]:
-        for index, image in enumerate(calibration):
+        for index, image in enumerate(used):
             batch = image[np.newaxis].astype(np.float32)
             if not index:
                 # The range of the image must come out as 0..255, or a pixel's 8 bits would mean
