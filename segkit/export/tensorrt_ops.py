@@ -15,7 +15,7 @@ RESIZE = (
 )
 DILATION = (
     'build the network with resize="matmul", or use segkit.models.layers.DepthwiseConv2D('
-    "native=True) and Conv2D: one op with dilations. Keras's own layers trace to three"
+    "native=True) and Conv2D, which trace to ops that convert"
 )
 CONTROL_FLOW = (
     "no loops or branches inside an engine: keep tf.map_fn, tf.while_loop and tf.cond in another "

@@ -1,7 +1,7 @@
 """Layers and layer recipes that several networks share.
 
 Some stand where Keras's own would break a TensorRT engine in pieces (docs/tensorrt-report.md):
-`Resize` has two forms of one function, and the dilated convolutions can trace to one native op.
+`Resize` has two forms of one function, and so have dilated depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -119,29 +119,40 @@ def add(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 @tf.keras.utils.register_keras_serializable("segkit")
 class Conv2D(tf.keras.layers.Conv2D):
-    """Keras's Conv2D, whose dilation is an attribute of one Conv2D op.
+    """Keras's Conv2D, whose dilation is, at inference, an attribute of one Conv2D op.
 
     Keras's own traces a dilated convolution to SpaceToBatchND, Conv2D and BatchToSpaceND, the two
-    outer of which TF-TRT does not know. Values and gradients are the same.
+    outer of which TF-TRT does not know. In training it stays that way: on a CPU only oneDNN's
+    kernels have the gradient of the one op.
     """
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """What `call` does before bias and activation."""
-        return tf.nn.conv2d(
-            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """(B, h, w, C) -> (B, h', w', filters)."""
+        if training or self.dilation_rate == (1, 1):
+            return super().call(inputs)
+        outputs = tf.nn.conv2d(
+            inputs,
+            self.kernel,
+            self.strides,
+            self.padding.upper(),
+            dilations=self.dilation_rate,
         )
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
 
 @tf.keras.utils.register_keras_serializable("segkit")
 class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
-    """Keras's DepthwiseConv2D, which for TensorRT is one DepthwiseConv2dNative op with dilations.
+    """Keras's DepthwiseConv2D, whose dilation TF-TRT takes as well.
 
-    That op is for TensorRT and for CPU inference alone: on a CPU only oneDNN's forward kernel of
-    TensorFlow 2.15 takes dilations, and the gradient ignores them without a word. So training goes
-    Keras's way (SpaceToBatchND) whatever `native` says (docs/adr/0007).
+    Keras's own traces to SpaceToBatchND and BatchToSpaceND, which TF-TRT does not know. One
+    DepthwiseConv2dNative op with dilations it would take, but no kernel of TensorFlow 2.15 but
+    oneDNN's does, and TF-TRT runs the network by TensorFlow's own kernels before it builds an
+    engine. So for TensorRT the two are spelled out as reshapes and transposes (docs/adr/0007).
 
     Args:
-        native: Trace to the one op at inference.
+        native: Trace to ops that TF-TRT takes, at inference.
     """
 
     def __init__(self, *args: Any, native: bool = False, **kwargs: Any) -> None:
@@ -150,18 +161,32 @@ class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """(B, h, w, C) -> (B, h', w', C * depth_multiplier)."""
-        if not self.native or training:
+        if not self.native or training or self.dilation_rate == (1, 1):
             return super().call(inputs)
-        outputs = tf.raw_ops.DepthwiseConv2dNative(
-            input=inputs,
-            filter=self.depthwise_kernel,
-            strides=[1, *self.strides, 1],
-            padding=self.padding.upper(),
-            dilations=[1, *self.dilation_rate, 1],
-        )
+        outputs = self._in_phases(inputs)
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _in_phases(self, x: tf.Tensor) -> tf.Tensor:
+        """Every rate-th row and column is an image of its own, and its convolution a dense one."""
+        rate, kernel = np.array(self.dilation_rate), np.array(self.kernel_size)
+        size = np.array(x.shape[1:3])
+        halo = rate * (kernel - 1)  # what the dilated kernel covers besides the pixel itself
+        before = halo // 2 if self.padding == "same" else np.zeros(2, int)
+        answered = size if self.padding == "same" else size - halo
+        phase = -(-answered // rate) + kernel - 1  # height and width of one, the last rows padding
+        after = np.maximum(phase * rate - size - before, 0)
+        x = tf.pad(x, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
+        x = tf.reshape(x, [-1, phase[0], rate[0], phase[1], rate[1], x.shape[-1]])
+        x = tf.transpose(x, [0, 2, 4, 1, 3, 5])  # (B, rate, rate, h, w, C)
+        x = tf.reshape(x, [-1, *phase, x.shape[-1]])
+        x = tf.nn.depthwise_conv2d(x, self.depthwise_kernel, [1, 1, 1, 1], "VALID")
+        height, width = phase - kernel + 1
+        x = tf.reshape(x, [-1, *rate, height, width, x.shape[-1]])
+        x = tf.transpose(x, [0, 3, 1, 4, 2, 5])
+        x = tf.reshape(x, [-1, height * rate[0], width * rate[1], x.shape[-1]])
+        return x[:, : answered[0], : answered[1]]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, for `from_config`."""

@@ -38,6 +38,7 @@ from segkit.export.tensorrt_check import check_batch_sizes
 from segkit.labels import LabelMap
 from segkit.models import build_model
 from segkit.models.graph import float_core
+from segkit.models.layers import DepthwiseConv2D
 from segkit.serving.server import ModelServer
 
 IMAGE_SIZE = (64, 96)
@@ -264,6 +265,16 @@ def test_the_workspace_is_the_converters_own_unless_it_is_given(model: Any, tmp_
     settings = EngineSettings(batch_sizes=(1,), workspace_bytes=1 << 28)
     convert_core(model, tmp_path, settings)
     assert StandIn.last.made_with["max_workspace_size_bytes"] == 1 << 28
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_dilated_convolutions_are_run_before_there_is_an_engine(tmp_path: Path) -> None:
+    """TF-TRT collects shapes by TensorFlow's own kernels, which take no depthwise dilations."""
+    x = inputs = tf.keras.Input((32, 32, 3))
+    for rate in (1, 2, 6):
+        x = DepthwiseConv2D(3, padding="same", dilation_rate=rate, native=True)(x)
+    core = convert_core(tf.keras.Model(inputs, x, name="dilated"), tmp_path, SETTINGS)
+    assert core.num_engines == 1
 
 
 def test_what_was_converted_is_counted(core: ConvertedCore) -> None:

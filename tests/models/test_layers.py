@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -80,44 +83,53 @@ def test_dilated_convolution_equals_keras_in_one_op(kernel: int, rate: int, padd
         values_and_gradients(layer, x), values_and_gradients(stock, x), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(layer(x, training=False), stock(x), atol=1e-4, rtol=1e-4)
     assert ops(layer, x) == {"Conv2D": 1, "BiasAdd": 1, "Relu": 1}
     assert ("SpaceToBatchND" in ops(stock, x)) == (rate > 1)
 
 
-@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (3, 6), (5, 2)])
-def test_dilated_depthwise_convolution_equals_keras_in_one_op(kernel: int, rate: int) -> None:
-    x = noise(2, 19, 22, 4)
-    arguments: dict[str, Any] = {"padding": "same", "dilation_rate": rate, "activation": "relu"}
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (3, (3, 6)), (5, 2), (3, 18)])
+def test_dilated_depthwise_convolution_equals_keras_in_ops_for_tensorrt(
+    kernel: int, rate: int | tuple[int, int], padding: str
+) -> None:
+    x = noise(2, 39, 42, 4)
+    arguments: dict[str, Any] = {"padding": padding, "dilation_rate": rate, "activation": "relu"}
     stock = tf.keras.layers.DepthwiseConv2D(kernel, **arguments)
     layer = DepthwiseConv2D(kernel, native=True, **arguments)
     stock.build(x.shape)
     layer.build(x.shape)
     layer.set_weights(stock.get_weights())
     np.testing.assert_allclose(layer(x, training=False), stock(x), atol=1e-5)
-    assert ops(layer, x) == {"DepthwiseConv2dNative": 1, "BiasAdd": 1, "Relu": 1}
+    found = ops(layer, x)
+    assert found["DepthwiseConv2dNative"] == 1
+    assert not {"SpaceToBatchND", "BatchToSpaceND"} & set(found)
     assert "SpaceToBatchND" in ops(stock, x)
-    # In training too, where the native op would be silently wrong.
     for ours, theirs in zip(
         values_and_gradients(layer, x), values_and_gradients(stock, x), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_why_training_does_not_use_the_native_op() -> None:
-    """If this fails, TensorFlow has mended its gradient, and `native` may serve training too."""
-    x, kernel = tf.constant(noise(1, 12, 12, 2)), tf.constant(noise(3, 3, 2, 1))
-    gradients = []
-    for way in (
-        lambda: tf.keras.backend.depthwise_conv2d(x, kernel, padding="same", dilation_rate=(3, 3)),
-        lambda: tf.raw_ops.DepthwiseConv2dNative(
-            input=x, filter=kernel, strides=[1] * 4, padding="SAME", dilations=[1, 3, 3, 1]
-        ),
-    ):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(tf.sin(way()))
-        gradients.append(tape.gradient(loss, x).numpy())
-    assert np.abs(gradients[0] - gradients[1]).max() > 0.1
+def test_a_depthwise_convolution_without_dilation_is_one_op() -> None:
+    layer = DepthwiseConv2D(3, padding="same", native=True)
+    assert ops(layer, noise(1, 8, 8, 4)) == {"DepthwiseConv2dNative": 1, "BiasAdd": 1}
+
+
+def test_why_no_dilations_are_left_to_the_op() -> None:
+    """Only oneDNN's kernel takes them. TF-TRT runs the others before it builds an engine."""
+    code = (
+        "import tensorflow as tf\n"
+        "x, kernel = tf.zeros((1, 12, 12, 2)), tf.zeros((3, 3, 2, 1))\n"
+        "try: tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=[1] * 4,"
+        " padding='SAME', dilations=[1, 3, 3, 1])\n"
+        "except tf.errors.UnimplementedError as err: print(err.message)"
+    )
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    reply = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert "does not support dilations" in reply.stdout
 
 
 def test_depthwise_convolution_comes_back_from_its_config() -> None:
