@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "run"]
 
-ALL = "all"
+ALL, TENSORRT = "all", "tensorrt"
 BENCHMARK_JSON, BENCHMARK_PNG = "benchmark.json", "benchmark.png"
 
 
@@ -30,7 +30,7 @@ class Options(ProofOptions):
     checkpoint: Path
     """a run folder (its best checkpoint), or a .h5 of its checkpoints/"""
     format: list[str] = field(default_factory=lambda: [ALL])
-    """the forms, as of `segkit export`; all of them by default"""
+    """the forms, as of `segkit export`, and tensorrt (FP16); all of them by default"""
     batch_sizes: list[int] = field(default_factory=lambda: [1])
     """batch sizes to measure"""
     image_size: tuple[int, int] | None = None
@@ -76,6 +76,8 @@ class Options(ProofOptions):
         for text in self.format:
             if text == ALL:
                 names += [VariantName(name, x) for name, known in PRECISIONS.items() for x in known]
+            if text in (ALL, TENSORRT):
+                names.append(VariantName(TENSORRT, "float16"))
             else:
                 names.append(VariantName.parse(text, flag="--format"))
         return list(dict.fromkeys(names))
@@ -126,6 +128,7 @@ def _subject(options: Options, data: str) -> Subject:
     )
     calibrated = any(map(needs_calibration, options.names))
     return Subject(
+        checkpoint=options.checkpoint,
         model=model,
         metadata=metadata,
         reference=keras_contestant(model, record.labels, options.checkpoint),

@@ -18,9 +18,8 @@ from segkit.errors import ConfigError, ExportError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from segkit.contract import Metadata
     from segkit.evaluation.real_images import RealImages
-    from segkit.export.tensorrt import ConvertedCore, EngineSettings
+    from segkit.export.tensorrt import EngineSettings
     from segkit.export.tensorrt_source import Source
 
 __all__ = ["DEFAULT_OUTPUT", "Options", "run"]
@@ -147,11 +146,10 @@ def _predict(source: Source, options: Options) -> str:
 
 
 def _convert(source: Source, options: Options, data: str, machine: Mapping[str, str]) -> None:
-    import tempfile
-
     from segkit.evaluation.real_images import read_images
     from segkit.export.publishing import new_version
-    from segkit.export.tensorrt import convert_core, without_fallback, write_served_core
+    from segkit.export.tensorrt import without_fallback
+    from segkit.export.tensorrt_version import write_tensorrt_version
 
     labels = source.metadata.labels
     images = read_images(data, labels, limit=options.num_images)
@@ -162,15 +160,16 @@ def _convert(source: Source, options: Options, data: str, machine: Mapping[str, 
         f"batch sizes {', '.join(map(str, settings.batch_sizes))}; this takes minutes",
         flush=True,
     )
-    with (
-        tempfile.TemporaryDirectory(prefix="segkit-tensorrt-") as folder,
-        without_fallback(),
-        new_version(options.output_saved_model_dir) as incoming,
-    ):
-        core = convert_core(source.model, Path(folder), settings, calibration=calibration)
-        print(core.render(), flush=True)
-        metadata = _describe(source, core, settings, machine)
-        write_served_core(core, incoming.path, metadata, model_name=options.model_name)
+    with without_fallback(), new_version(options.output_saved_model_dir) as incoming:
+        write_tensorrt_version(
+            source,
+            incoming.path,
+            settings,
+            machine=machine,
+            model_name=options.model_name,
+            calibration=calibration,
+            report=lambda core: print(core.render(), flush=True),
+        )
         _prove(incoming.path, source, images, options)
     print(
         f"published {incoming.version}: it runs on {machine['gpu']} (compute capability "
@@ -204,32 +203,6 @@ def _settings(options: Options) -> EngineSettings:
         batch_sizes=tuple(sorted(options.batch_sizes)),
         minimum_segment_size=options.minimum_segment_size,
         workspace_bytes=None if workspace is None else workspace * MIB,
-    )
-
-
-def _describe(
-    source: Source, core: ConvertedCore, settings: EngineSettings, machine: Mapping[str, str]
-) -> Metadata:
-    """What the new version says of itself."""
-    from datetime import UTC, datetime
-
-    from segkit.export.tensorrt import PRECISIONS
-    from segkit.runs import library_versions
-
-    return replace(
-        source.metadata,
-        precision=PRECISIONS[settings.floating_mode],
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=library_versions(),
-        tensorrt={
-            **machine,
-            "precision": settings.floating_mode,
-            "profiles": settings.profiles(source.metadata.image_size),
-            "engines": str(core.num_engines),
-            "converted_from": source.name,
-            "converted_from_digest": source.digest,
-        },
-        batch_sizes=settings.batch_sizes,
     )
 
 

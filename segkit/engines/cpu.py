@@ -8,14 +8,20 @@ from pathlib import Path
 
 from segkit.errors import EngineUnavailable
 
-__all__ = ["computes_bfloat16", "cpu_name", "require_bfloat16"]
+__all__ = ["computes_bfloat16", "cpu_name", "require_bfloat16", "usable_cores"]
 
 
 def cpu_name() -> str:
     """The processor and how many of its cores this process may use."""
     names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.machine()}, {cores} cores"
+    return f"{names[0] if names else platform.machine()}, {usable_cores()} cores"
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def computes_bfloat16() -> bool:

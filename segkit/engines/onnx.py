@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from google.protobuf.message import DecodeError
 from segkit import contract
 from segkit.engines.base import Code, StatusError
 from segkit.engines.contract_engine import ContractEngine, Segmented, UInt8
+from segkit.engines.cpu import usable_cores
 from segkit.engines.variants import Variant
 from segkit.errors import EngineUnavailable, ExportError
 
@@ -98,7 +98,7 @@ class _File:
 
     def open_session(self, outputs: list[str]) -> Any:
         options = self.runtime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))  # its own default: all cores
+        options.intra_op_num_threads = usable_cores()  # its own default: all cores
         options.log_severity_level = FATAL
         try:
             content = self._part(outputs).SerializeToString()

@@ -7,7 +7,6 @@ as long (docs/tflite.md).
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from segkit import contract
 from segkit.engines.base import Code, StatusError
 from segkit.engines.contract_engine import ContractEngine, Segmented, UInt8
+from segkit.engines.cpu import usable_cores
 from segkit.engines.variants import Variant
 from segkit.errors import EngineUnavailable, ExportError
 
@@ -84,11 +84,12 @@ def _load(path: Path, image_size: tuple[int, int]) -> Any:
     except ImportError as err:
         raise EngineUnavailable(
             "tflite needs LiteRT, which is not installed",
-            expected="the package ai-edge-litert, as constraints.txt pins it",
-            next_step="pip install -c constraints.txt ai-edge-litert",
+            expected="the package ai-edge-litert, of requirements.txt",
+            next_step="pip install -r requirements.txt -c constraints.txt",
         ) from err
     try:
-        loaded = Interpreter(model_path=str(path), num_threads=_cores())
+        # Its own default is one thread.
+        loaded = Interpreter(model_path=str(path), num_threads=usable_cores())
         signatures = loaded.get_signature_list()
         (image,) = loaded.get_input_details()
     except (RuntimeError, ValueError, OSError) as err:
@@ -108,10 +109,3 @@ def _cannot_load(path: Path, problem: str) -> ExportError:
         expected="the .tflite file of this version, complete and undamaged",
         next_step="publish the model again by `python -m segkit export`",
     )
-
-
-def _cores() -> int:
-    """How many this process may use. The interpreter's own default is one thread."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -13,24 +13,30 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from segkit import contract
 from segkit.client import LocalSegmenter
 from segkit.contract import Metadata
 from segkit.engines import open_variant
-from segkit.engines.variants import VariantName
+from segkit.engines.variants import Variant, VariantName
 from segkit.errors import EngineUnavailable, SegkitError
 from segkit.evaluation.agreement import Agreement, compare
 from segkit.evaluation.latency import Latency, measure_latency
 from segkit.evaluation.proof import Contestant
 from segkit.evaluation.real_images import RealImages
-from segkit.export.formats import write_variant
+from segkit.export.formats import TENSORFLOW, write_variant
 from segkit.export.proof import open_contestant
 from segkit.export.publish import publish
 from segkit.export.segmentation import class_ids
+from segkit.export.tensorrt import EngineSettings, without_fallback
+from segkit.export.tensorrt_preflight import preflight
+from segkit.export.tensorrt_source import read_checkpoint
+from segkit.export.tensorrt_version import write_tensorrt_version
 from segkit.video.resize import resize_image
 
-__all__ = ["KERAS", "Figures", "FormatRow", "Subject", "benchmark", "images_per_second"]
+__all__ = ["KERAS", "TENSORRT", "Figures", "FormatRow", "Subject", "benchmark", "images_per_second"]
 
 KERAS = "keras"  # the row of the checkpoint itself
+TENSORRT = VariantName("tensorrt", "float16")  # a version of its own, where there is a GPU
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -40,13 +46,15 @@ class Subject:
     """What is exported.
 
     Args:
-        model: float32 RGB 0..255 (B, H, W, 3) -> float32 logits (B, H, W, num_classes).
+        checkpoint: The file, or its run folder.
+        model: Its network: float32 RGB 0..255 (B, H, W, 3) -> float32 logits.
         metadata: What its exports say of themselves; its batch sizes are those that are measured.
         reference: The model as one of two to compare.
         images: What all are shown.
         calibration: For int8: uint8 (H, W, 3), RGB, at the model's size.
     """
 
+    checkpoint: Path
     model: tf.keras.Model
     metadata: Metadata
     reference: Contestant
@@ -170,7 +178,11 @@ def _export(
     subject: Subject, version: Path, name: VariantName
 ) -> tuple[FormatRow, LocalSegmenter | None]:
     try:
-        variant = write_variant(subject.model, version, name, calibration=subject.calibration)
+        if name == TENSORRT:
+            version = _convert(subject, version.with_name("tensorrt"))
+            variant = Variant.of(TENSORFLOW, version, "")
+        else:
+            variant = write_variant(subject.model, version, name, calibration=subject.calibration)
         local = LocalSegmenter(open_variant(version, variant))
     except SegkitError as err:
         status = "skipped" if isinstance(err, EngineUnavailable) else "failed"
@@ -178,6 +190,25 @@ def _export(
     candidate = open_contestant(local, variant).predictor
     agreement = compare(subject.reference.predictor, candidate, subject.images.images)
     return FormatRow(name=str(name), size_bytes=variant.size_bytes, agreement=agreement), local
+
+
+def _convert(subject: Subject, version_dir: Path) -> Path:
+    """The version with TensorRT engines. UNTESTED ON A GPU."""
+    found = preflight()
+    if found.missing:
+        raise EngineUnavailable("; ".join(found.missing))
+    source = read_checkpoint(subject.checkpoint, image_size=subject.metadata.image_size)
+    settings = EngineSettings(batch_sizes=tuple(sorted(subject.metadata.batch_sizes)))
+    version_dir.mkdir()
+    with without_fallback():
+        write_tensorrt_version(
+            source,
+            version_dir,
+            settings,
+            machine=found.machine,
+            model_name=contract.DEFAULT_MODEL_NAME,
+        )
+    return version_dir
 
 
 def _measure(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from segkit import contract
 from segkit.engines import Engine, StatusError
 from segkit.errors import ExportError
+from segkit.export.check import ask
 
 __all__ = ["check_batch_sizes"]
 
@@ -51,9 +51,8 @@ def check_batch_sizes(
 
 def _answer(engine: Engine, signature: str, image: UInt8, batch_size: int) -> UInt8:
     """uint8, (batch_size, H, W), class ids."""
-    ask = _ask_encoded if signature == "encoded" else _ask_for(signature)
     try:
-        return ask(engine, image, batch_size)
+        return ask(engine, signature, np.stack([image] * batch_size))
     except StatusError as err:
         raise ExportError(
             f"signature '{signature}' fails at a batch size of {batch_size}: {err}",
@@ -61,20 +60,3 @@ def _answer(engine: Engine, signature: str, image: UInt8, batch_size: int) -> UI
             next_step="nothing was published; TensorRT's own words are above. If GPU memory ran "
             "out, give fewer --batch_sizes or a --workspace_mib",
         ) from err
-
-
-def _ask_for(signature: str) -> Callable[[Engine, UInt8, int], UInt8]:
-    def ask(engine: Engine, image: UInt8, batch_size: int) -> UInt8:
-        batch = np.stack([image] * batch_size)
-        return engine.run(signature, {contract.IMAGE: batch})[contract.CLASS_IDS]
-
-    return ask
-
-
-def _ask_encoded(engine: Engine, image: UInt8, batch_size: int) -> UInt8:
-    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-    files = np.array([png] * batch_size, object)
-    masks = engine.run("encoded", {contract.ENCODED_IMAGE: files})[contract.ENCODED_MASK]
-    return np.stack(
-        [cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE) for mask in masks]
-    ).astype(np.uint8)

@@ -15,8 +15,8 @@ WIDTH = 100  # characters
 MAX_LAYERS = 40  # the JSON has all
 MAX_LAYER_LENGTH = 40  # characters
 PREDICTION = (
-    "A prediction: TF-TRT's own segmenter decided it, on a machine without TensorRT. It is not "
-    "confirmed by Converter.summary(), which needs a GPU, and no engine was built."
+    "A prediction: TF-TRT's own segmenter decided it, without TensorRT and a GPU. It is not "
+    "confirmed by Converter.summary(), and no engine was built."
 )
 
 
