@@ -23,12 +23,12 @@ from segkit.evaluation.agreement import Agreement, compare
 from segkit.evaluation.latency import Latency, measure_latency
 from segkit.evaluation.proof import Contestant
 from segkit.evaluation.real_images import RealImages
+from segkit.export import tensorrt_preflight
 from segkit.export.formats import TENSORFLOW, write_variant
 from segkit.export.proof import open_contestant
 from segkit.export.publish import publish
 from segkit.export.segmentation import class_ids
 from segkit.export.tensorrt import EngineSettings, without_fallback
-from segkit.export.tensorrt_preflight import preflight
 from segkit.export.tensorrt_source import read_checkpoint
 from segkit.export.tensorrt_version import write_tensorrt_version
 from segkit.video.resize import resize_image
@@ -194,7 +194,7 @@ def _export(
 
 def _convert(subject: Subject, version_dir: Path) -> Path:
     """The version with TensorRT engines. UNTESTED ON A GPU."""
-    found = preflight()
+    found = tensorrt_preflight.preflight()
     if found.missing:
         raise EngineUnavailable("; ".join(found.missing))
     source = read_checkpoint(subject.checkpoint, image_size=subject.metadata.image_size)

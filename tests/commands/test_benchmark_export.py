@@ -5,11 +5,13 @@ from pathlib import Path
 
 import cv2
 import pytest
+from tensorrt_stand_in import install_stand_in
 from tiny_checkpoints import add_tiny_network, save_tiny_checkpoint
 from tiny_streets import write_streets
 
 from segkit.__main__ import main
 from segkit.errors import ExportError
+from segkit.export import tensorrt_preflight
 from segkit.labels import LabelMap
 
 
@@ -70,6 +72,27 @@ def test_a_form_that_cannot_be_exported_fails_alone(
     keras, failed = json.loads((tmp_path / "report" / "benchmark.json").read_text())["rows"]
     assert keras["status"] == "ok"
     assert (failed["status"], failed["reason"]) == ("failed", "the converter gave up")
+
+
+def test_tensorrt_is_skipped_where_it_is_not(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tensorrt_preflight.Preflight(missing=("TensorFlow sees no GPU",))
+    monkeypatch.setattr(tensorrt_preflight, "preflight", lambda: found)
+    assert main([*flags, "--format", "tensorrt"]) == 0
+    _, skipped = json.loads((tmp_path / "report" / "benchmark.json").read_text())["rows"]
+    assert (skipped["format"], skipped["status"]) == ("tensorrt:float16", "skipped")
+    assert skipped["reason"] == "TensorFlow sees no GPU"
+
+
+def test_tensorrt_is_converted_where_it_is(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_stand_in(monkeypatch)
+    assert main([*flags, "--format", "tensorrt"]) == 0
+    _, converted = json.loads((tmp_path / "report" / "benchmark.json").read_text())["rows"]
+    assert (converted["status"], converted["reason"]) == ("ok", "")
+    assert converted["agreement"] > 0.999 and len(converted["latencies"]) == 1
 
 
 def test_a_report_is_not_overwritten(

@@ -215,7 +215,7 @@ def test_synchronised_statistics_change_no_weight_and_no_prediction(network: str
 def test_precision_follows_the_cpu(
     has_bfloat16: bool, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segkit.training.strategy._cpu_has_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr("segkit.training.strategy.computes_bfloat16", lambda: has_bfloat16)
     try:
         assert choose_precision(mixed=True) == policy
         assert tf.keras.mixed_precision.global_policy().name == policy
