@@ -73,7 +73,11 @@ class Backbone:
             return outputs[value.layer] if isinstance(value, _Output) else value
 
         dilated = False
-        for step in _steps(self, (image.shape[1], image.shape[2])):
+        # Keras pads by whether a size is odd, at each of five strides of 2.
+        height, width = (_STRIDE + size % _STRIDE for size in image.shape[1:3])
+        steps = _steps(self.application, (height, width))
+        wanted = _ancestors(steps, (self.low, self.high))
+        for step in (step for step in steps if step.name in wanted):
             args, kwargs = tf.nest.map_structure(tensor, (step.args, step.kwargs))
             layer = self._edited(step, dilated=dilated, native=native)
             outputs[step.name] = args[0] if layer is None else layer(*args, **kwargs)
@@ -109,13 +113,7 @@ class Backbone:
                 them, or None.
             image_size: Height and width; Keras's padding depends on them.
         """
-        function = getattr(tf.keras.applications, self.application)
-        return function(
-            input_shape=(*image_size, 3),
-            include_top=False,
-            include_preprocessing=False,
-            weights=weights,
-        )
+        return _published(self.application, weights, image_size)
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,24 @@ class _Step(NamedTuple):
 
 
 _IMAGE = ""  # stands for the input among the layers' names
+_STRIDE = 32  # of all these networks, as Keras has them
+
+
+def _published(
+    application: str, weights: str | None, image_size: tuple[int, int]
+) -> tf.keras.Model:
+    return getattr(tf.keras.applications, application)(
+        input_shape=(*image_size, 3),
+        include_top=False,
+        include_preprocessing=False,
+        weights=weights,
+    )
 
 
 @functools.lru_cache(maxsize=8)  # Keras takes seconds to build the large ones
-def _steps(backbone: Backbone, image_size: tuple[int, int]) -> tuple[_Step, ...]:
-    """The layers of the published network up to the taps, in topological order."""
-    published = backbone.as_published(None, image_size)
-    wanted = _ancestors(published, (backbone.low, backbone.high))
-    image, *layers = published.layers
+def _steps(application: str, image_size: tuple[int, int]) -> tuple[_Step, ...]:
+    """The layers of a published network, in topological order."""
+    image, *layers = _published(application, None, image_size).layers
 
     def output(value: Any) -> Any:
         history = getattr(value, "_keras_history", None)
@@ -153,25 +161,21 @@ def _steps(backbone: Backbone, image_size: tuple[int, int]) -> tuple[_Step, ...]
 
     steps = []
     for layer in layers:
-        if layer.name in wanted:
-            node = layer.inbound_nodes[0]
-            args, kwargs = tf.nest.map_structure(output, (node.call_args, node.call_kwargs))
-            config = layer.get_config()
-            config.pop("dtype", None)  # the policy of this build is not that of the next
-            steps.append(_Step(layer.name, type(layer), config, args, kwargs))
+        node = layer.inbound_nodes[0]
+        args, kwargs = tf.nest.map_structure(output, (node.call_args, node.call_kwargs))
+        config = layer.get_config()
+        config.pop("dtype", None)  # the policy of this build is not that of the next
+        steps.append(_Step(layer.name, type(layer), config, args, kwargs))
     return tuple(steps)
 
 
-def _ancestors(model: tf.keras.Model, names: tuple[str, ...]) -> set[str]:
+def _ancestors(steps: tuple[_Step, ...], names: tuple[str, ...]) -> set[str]:
     """The named layers and all that they depend on."""
-    found: set[str] = set()
-    left = list(names)
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            inputs = model.get_layer(name).inbound_nodes[0].keras_inputs
-            left += [tensor._keras_history.layer.name for tensor in inputs]
+    found = set(names)
+    for step in reversed(steps):
+        if step.name in found:
+            values = tf.nest.flatten((step.args, step.kwargs))
+            found.update(value.layer for value in values if isinstance(value, _Output))
     return found
 
 
