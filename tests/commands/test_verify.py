@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,24 +21,33 @@ from segkit.serving.server import ModelServer
 SIZE = (64, 96)
 
 
+@pytest.fixture(scope="module")
+def made(labels: LabelMap, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """best.h5, and exports: 1 in two forms at the trained size, 2 larger, 3 mislabeled."""
+    folder = tmp_path_factory.mktemp("verify")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_tiny_network(monkeypatch)
+        checkpoint = save_tiny_checkpoint(folder / "best.h5", labels, SIZE)
+        base_path = folder / "exports"
+        for size in (SIZE, (128, 192), SIZE):
+            model, record = load_checkpoint(checkpoint, image_size=size)
+            metadata = describe_checkpoint(checkpoint, record, image_size=size, batch_sizes=[1])
+            if base_path.is_dir() and (base_path / "2").is_dir():
+                metadata = replace(metadata, labels=LabelMap(metadata.labels.labels[::-1]))
+            names = (TENSORFLOW, VariantName("openvino"))
+            publish(model, metadata, base_path, variants=names if size == SIZE else (TENSORFLOW,))
+    return folder
+
+
 @pytest.fixture
-def checkpoint(labels: LabelMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkpoint(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add_tiny_network(monkeypatch)
-    return save_tiny_checkpoint(tmp_path / "best.h5", labels, SIZE)
+    return made / "best.h5"
 
 
 @pytest.fixture
-def exports(checkpoint: Path, tmp_path: Path) -> Path:
-    """A folder of versions: 1 in two forms at the trained size, 2 larger, 3 mislabeled."""
-    base_path = tmp_path / "exports"
-    for size in (SIZE, (128, 192), SIZE):
-        model, record = load_checkpoint(checkpoint, image_size=size)
-        metadata = describe_checkpoint(checkpoint, record, image_size=size, batch_sizes=[1])
-        if base_path.is_dir() and (base_path / "2").is_dir():
-            metadata = replace(metadata, labels=LabelMap(metadata.labels.labels[::-1]))
-        names = (TENSORFLOW, VariantName("openvino"))
-        publish(model, metadata, base_path, variants=names if size == SIZE else (TENSORFLOW,))
-    return base_path
+def exports(made: Path) -> Path:
+    return made / "exports"
 
 
 @pytest.fixture
@@ -53,8 +63,7 @@ def test_checkpoint_export_and_server_are_held_to_each_other(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "served").mkdir()
-    (exports / "1").rename(tmp_path / "served" / "1")
+    shutil.copytree(exports / "1", tmp_path / "served" / "1")
     with ModelServer("streets", tmp_path / "served", engine="openvino") as server:
         targets = [
             str(checkpoint),
