@@ -64,9 +64,9 @@ def test_all_are_told_of_mixed_numbers_of_gpus() -> None:
 
 
 def test_all_are_told_of_another_list_of_workers() -> None:
-    addresses = free_addresses(3)
-    swapped = (addresses[0], addresses[2], addresses[1])
-    lists = (addresses, swapped, addresses)
+    # Not two in another order: both processes would try the same port, at the same time.
+    *addresses, another = free_addresses(4)
+    lists = (tuple(addresses), (*addresses[:2], another), tuple(addresses))
     problems = outcomes([(Cluster(each, i, "TF_CONFIG"), {}) for i, each in enumerate(lists)])
     for problem in problems:
         assert problem.startswith("TF_CONFIG: list of workers: ")
