@@ -22,6 +22,7 @@ from segkit.errors import ExportError
 from segkit.export import publish, publishing
 from segkit.export.publishing import new_version, prune_versions
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 EXPORTING = Path(__file__).with_name("exporting.py")
 
 
@@ -49,7 +50,7 @@ def run_exporting(
 ) -> dict[str, Any]:
     done = subprocess.run(
         [*before, sys.executable, str(EXPORTING), str(folder), *jobs],
-        env={**os.environ, "SEGKIT_TINY": str(tiny)},
+        env={**os.environ, "SEGKIT_TINY": str(tiny), "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=300,
