@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from segkit import contract
@@ -58,6 +59,7 @@ def write_onnx(model: tf.keras.Model, path: Path) -> None:
             tensors_to_rename={frozen.inputs[0]: contract.IMAGE, **names},
             opset=OPSET,
         )
+    _round_scales_up(converted.graph)
     try:
         onnx.checker.check_model(converted, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as err:
@@ -108,6 +110,22 @@ def _give_scalars_an_axis(graph_def: Any) -> None:
             shape = node.attr["value"].tensor.tensor_shape
             if not shape.dim:
                 shape.dim.add(size=1)
+
+
+def _round_scales_up(graph: Any) -> None:
+    """Makes the size of what is resized come out whole.
+
+    With a batch of any size ONNX has factors instead of sizes, and rounds what they give down: the
+    float32 below 8/3, times 3, are 7 rows.
+    """
+    from onnx import numpy_helper
+
+    names = {node.input[2] for node in graph.node if node.op_type == "Resize"}
+    for initializer in graph.initializer:
+        if initializer.name in names:
+            scales = numpy_helper.to_array(initializer)
+            above = np.where(scales % 1 > 0, np.nextafter(scales, np.float32(np.inf)), scales)
+            initializer.CopyFrom(numpy_helper.from_array(above, initializer.name))
 
 
 @contextmanager

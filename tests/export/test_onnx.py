@@ -121,3 +121,18 @@ def test_an_operation_that_onnx_has_not_is_an_error(onnx: Any, tmp_path: Path) -
         write_onnx(tf.keras.Model(inputs, outputs), tmp_path / "a.onnx")
     assert "without onnx" in caught.value.next_step
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "out_size"), [((3, 5), (8, 12)), ((7, 3), (24, 10))])
+def test_a_resize_by_a_broken_factor_gives_the_whole_size(
+    runtime: Any, tmp_path: Path, size: tuple[int, int], out_size: tuple[int, int]
+) -> None:
+    image = tf.keras.Input((*out_size, 3))
+    small = tf.image.resize(tf.image.resize(image, size), out_size)
+    model = tf.keras.Model(image, small + image)  # of two sizes, if one were a row short
+    write_onnx(model, tmp_path / "x.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "x.onnx"))
+    batch = np.random.default_rng(0).integers(0, 256, (2, *out_size, 3), np.uint8)
+    (ids,) = session.run(["class_ids"], {"image": batch})
+    expected = np.argmax(model(batch.astype(np.float32)), axis=-1)
+    assert np.mean(ids == expected) > 0.99
