@@ -76,13 +76,13 @@ class OpenVINOEngine(ContractEngine):
 
     def _read(self, path: Path) -> Any:
         try:
-            return self._core.read_model(path)
+            model = self._core.read_model(path)
         except RuntimeError as err:
-            raise ExportError(
-                f"'{path}' cannot be read by OpenVINO: {str(err).strip().splitlines()[-1]}",
-                expected="the network as `segkit export` wrote it, .xml and .bin side by side",
-                next_step="publish the model again by `python -m segkit export`",
-            ) from err
+            raise _cannot_read(path, str(err).strip().splitlines()[-1]) from err
+        shape = tuple(size.get_length() for size in list(model.input().partial_shape)[1:])
+        if shape != (*self._image_size, 3):
+            raise _cannot_read(path, f"it takes images {shape}")
+        return model
 
     def _requests(self, batch_size: int, *, confidence: bool) -> _Requests:
         with self._lock:
@@ -99,6 +99,14 @@ class OpenVINOEngine(ContractEngine):
         model.reshape([batch_size, *model.input().partial_shape[1:]])
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self._hint}
         return _Requests(self._core.compile_model(model, DEVICE, hints), names)
+
+
+def _cannot_read(path: Path, problem: str) -> ExportError:
+    return ExportError(
+        f"'{path}' cannot be read by OpenVINO: {problem}",
+        expected="the network as `segkit export` wrote it, .xml and .bin side by side",
+        next_step="publish the model again by `python -m segkit export`",
+    )
 
 
 class _Requests:

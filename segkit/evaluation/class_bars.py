@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from segkit.evaluation.scores import Scores
 from segkit.labels import LabelMap
 from segkit.runs import replacing
 
-__all__ = ["write_class_bars"]
+__all__ = ["BAR", "MARK", "style_bars", "write_class_bars"]
 
 BAR, MARK = "#2f6fb0", "#d55e00"
 
@@ -57,6 +58,13 @@ def write_class_bars(path: Path, scores: Scores, labels: LabelMap) -> None:
         fontsize=11,
         color=INK,
     )
+    style_bars(axes)
+    with replacing(path) as incoming:
+        figure.savefig(incoming, format="png")
+
+
+def style_bars(axes: Any) -> None:
+    """Gives a chart of horizontal bars its legend and grid, and no more frame than it needs."""
     axes.legend(loc="lower right", fontsize=8, frameon=True)
     axes.grid(axis="x", color=RULE)
     axes.set_axisbelow(True)
@@ -64,5 +72,3 @@ def write_class_bars(path: Path, scores: Scores, labels: LabelMap) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.tick_params(length=0, labelcolor=MUTED)
-    with replacing(path) as incoming:
-        figure.savefig(incoming, format="png")

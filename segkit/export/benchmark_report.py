@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from segkit.evaluation.contact_sheet import INK, MUTED, PAPER, RULE
+from segkit.evaluation.class_bars import BAR, MARK, style_bars
+from segkit.evaluation.contact_sheet import INK, MUTED, PAPER
 from segkit.export.benchmark import KERAS, Figures, FormatRow, images_per_second
 from segkit.runs import replacing
 
 __all__ = ["render", "write_plot"]
 
 MB = 1e6
-OTHER, BEST, TAIL = "#9aa0a6", "#2f6fb0", "#d55e00"
+OTHER = "#9aa0a6"
 HEAD = (
     f"{'format':<20}{'status':<9}{'size MB':>8}{'mean_iou':>10}{'agreement':>11}{'batch':>7}"
     f"{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'images/s':>10}"
@@ -75,9 +76,9 @@ def write_plot(path: Path, figures: Figures) -> None:
     axes = figure.add_subplot()
     places = range(len(rows))
     p50, p99 = ([getattr(row.latencies[0], key) for row in rows] for key in ("p50_ms", "p99_ms"))
-    colors = [BEST if row.name != KERAS else OTHER for row in rows]
+    colors = [BAR if row.name != KERAS else OTHER for row in rows]
     axes.barh(places, p50, height=0.6, color=colors, label="p50")
-    axes.plot(p99, places, "|", color=TAIL, markersize=13, markeredgewidth=2.4, label="p99")
+    axes.plot(p99, places, "|", color=MARK, markersize=13, markeredgewidth=2.4, label="p99")
     for place, row in zip(places, rows, strict=True):
         axes.text(max(p99) * 1.03, place, _caption(row), va="center", fontsize=8, color=MUTED)
     axes.set_yticks(places, [row.name for row in rows], fontsize=9, color=INK)
@@ -89,13 +90,7 @@ def write_plot(path: Path, figures: Figures) -> None:
         fontsize=11,
         color=INK,
     )
-    axes.legend(loc="lower right", fontsize=8, frameon=True)
-    axes.grid(axis="x", color=RULE)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(RULE)
-    axes.tick_params(length=0, labelcolor=MUTED)
+    style_bars(axes)
     with replacing(path) as incoming:
         figure.savefig(incoming, format="png")
 
