@@ -22,7 +22,7 @@ LABELS = LabelMap.from_names("abc")
 
 # Steps and the learning rate: some more than it takes.
 RECIPES = {
-    "ddrnet23_slim": (90, 0.005),
+    "ddrnet23_slim": (110, 0.005),
     "efficientnetv2s_deeplabv3plus": (46, 0.003),
     "efficientnetv2s_deeplabv3plus_light": (60, 0.003),
     "mobilenetv3_deeplabv3plus": (110, 0.003),
