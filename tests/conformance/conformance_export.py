@@ -104,6 +104,9 @@ def _write_bare(version_dir: Path) -> None:
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
+    def floats(name: str) -> tf.TensorSpec:
+        return tf.TensorSpec(None, tf.float32, name=name)
+
     class Bare(tf.Module):
         @tf.function(
             input_signature=[
@@ -122,8 +125,26 @@ def _write_bare(version_dir: Path) -> None:
                 "text_bytes": tf.identity(text),
             }
 
+        @tf.function(input_signature=[floats("value")])
+        def echo(self, value: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"value": tf.identity(value)}
+
+        @tf.function(input_signature=[floats("value")])
+        def scalar(self, value: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"count": tf.size(value)}
+
+        @tf.function(input_signature=[floats("value")])
+        def uneven(self, value: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"once": tf.identity(value), "twice": tf.concat([value, value], 0)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float16, name="value")])
+        def half(self, value: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"value": tf.identity(value)}
+
     module = Bare()
-    tf.saved_model.save(module, str(version_dir), {"serving_default": module.serve})
+    signatures = {"serving_default": module.serve}
+    signatures |= {name: getattr(module, name) for name in ("echo", "scalar", "uneven", "half")}
+    tf.saved_model.save(module, str(version_dir), signatures)
     # TensorFlow Serving reads `defaults`; nothing public in TensorFlow 2.15 writes them.
     path = version_dir / "saved_model.pb"
     saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())

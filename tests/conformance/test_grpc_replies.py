@@ -71,9 +71,12 @@ def test_the_reply_names_model_version_and_signature(
 ) -> None:
     spec = predict(channel, predict_request(target.model_name, signature=signature)).model_spec
     named = signature or "serving_default"
-    assert spec == predict_pb2.PredictRequest(
-        **model_spec(target.model_name, version=2, signature=named)
-    ).model_spec
+    assert (
+        spec
+        == predict_pb2.PredictRequest(
+            **model_spec(target.model_name, version=2, signature=named)
+        ).model_spec
+    )
 
 
 def test_confidence_comes_with_the_classes_unless_it_is_filtered(
@@ -151,7 +154,7 @@ def test_fields_of_a_request_that_mean_nothing_here_are_ignored(
 ) -> None:
     request = predict_request(target.model_name)
     plain = call(channel, PREDICT, request)
-    request.client_id = "someone"
+    request.client_id = b"someone"
     request.predict_streamed_options.SetInParent()
     unknown = b"\xfa\x07\x03abc"  # field 127
     assert call(channel, PREDICT, request.SerializeToString() + unknown) == plain
@@ -230,20 +233,23 @@ def test_30_mb_go_in_and_a_reply_over_4_mib_out(channel: grpc.Channel, target: T
     )
 
 
-def test_a_deadline_ends_the_request_in_the_server_too(
-    channel: grpc.Channel, target: Target, rest: str
-) -> None:
-    # Few bytes and much work: an image of 36 megapixels, to be made small.
+def much_work(model: str) -> predict_pb2.PredictRequest:
+    """Few bytes and half a second or more: an image of 36 megapixels, to be made small."""
     png = tf.io.encode_png(np.zeros((6000, 6000, 3), np.uint8)).numpy()
-    request = predict_request(target.model_name, {"encoded_image": [png]}, signature="encoded")
-    counted = {"model_name": target.model_name, "status": "DEADLINE_EXCEEDED"}
-    before = counter(rest, ":tensorflow:serving:request_count", counted)
+    return predict_request(model, {"encoded_image": [png]}, signature="encoded")
+
+
+def test_a_deadline_ends_the_request(channel: grpc.Channel, target: Target, rest: str) -> None:
+    name = ":tensorflow:serving:request_count"
+    labels = {"model_name": target.model_name, "status": "DEADLINE_EXCEEDED"}
+    before = counter(rest, name, labels)
     with pytest.raises(grpc.RpcError) as caught:
-        call(channel, PREDICT, request, timeout=0.2)
+        call(channel, PREDICT, much_work(target.model_name), timeout=0.2)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    # The client gave up by itself; the server says so when the kernel that ran has ended.
+    # So far the client alone may have given up. The server says that it did too when the kernel
+    # that was running has ended.
     end = time.monotonic() + 20
-    while counter(rest, ":tensorflow:serving:request_count", counted) == before:
+    while counter(rest, name, labels) == before:
         assert time.monotonic() < end, "the server never counted it"
         time.sleep(0.05)
     assert predict(channel, predict_request(target.model_name)).outputs

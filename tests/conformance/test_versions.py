@@ -1,10 +1,9 @@
-"""A version's life: configurations by HandleReloadConfigRequest, labels, the folder that is polled."""
+"""A version's life: configurations by HandleReloadConfigRequest, labels, the polled folder."""
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -226,7 +225,7 @@ def test_a_new_model_answers_as_soon_as_reload_has(server: Server) -> None:
     new = model_config(SECOND, server.root / server.model)
     server.reload(server.config(1, 2), server.bare, new)
     assert server.answer(SECOND) == 3  # the latest, by default
-    assert server.states(SECOND) == {3: AVAILABLE}
+    assert server.states(SECOND)[3] == AVAILABLE
     assert server.answer() == 2
 
 
@@ -240,6 +239,15 @@ def test_a_model_that_is_left_out_goes_and_stays_listed(server: Server) -> None:
         server.answer(THIRD)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     assert caught.value.details() == f"Servable not found for request: Latest({THIRD})"
+
+
+def test_a_model_that_comes_back_answers_as_soon_as_reload_has(server: Server) -> None:
+    back = model_config(SECOND, server.root / server.model, [1])
+    server.reload(server.config(1, 2), server.bare, back)
+    server.reload(server.config(1, 2), server.bare)
+    server.wait({1: END}, SECOND)
+    server.reload(server.config(1, 2), server.bare, back)
+    assert server.answer(SECOND) == 1
 
 
 def test_a_version_loads_while_the_others_serve(server: Server) -> None:
@@ -332,15 +340,11 @@ def test_a_rollout_in_three_reloads_fails_no_request(server: Server) -> None:
 @pytest.fixture
 def polled(server: Server) -> Iterator[Path]:
     """An empty folder where the server looks for versions of a model of the folder's name."""
-    for count in itertools.count():
-        folder = server.root / f"polled_{os.getpid()}_{count}"
-        try:
-            folder.mkdir()
-            break
-        except FileExistsError:
-            continue
-        except OSError as err:
-            pytest.skip(f"the server's folder of models is not one that can be written here: {err}")
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="polled_", dir=server.root))
+    except OSError as err:
+        pytest.skip(f"the server's folder of models is not one that can be written here: {err}")
+    folder.chmod(0o755)
     yield folder
     server.reload(server.config(1, 2), server.bare)
     shutil.rmtree(folder)
