@@ -14,6 +14,7 @@ COMMANDS = {
     "verify": "say whether two forms of a model answer the same on real images",
     "benchmark-export": "set all forms of a checkpoint side by side: size, accuracy, speed",
     "serve": "serve published versions as tensorflow/serving does, on this machine",
+    "serve-config": "write the containers' configuration from what was published, checked",
     "predict-video": "segment a video file by a model server",
     "import-torch": "turn the authors' PyTorch weights into a checkpoint",
     "tensorrt-report": "predict how TF-TRT will split a network, without TensorRT",
