@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segkit.client.credentials import Credentials
 from segkit.client.local import LocalSegmenter
 from segkit.client.remote import RemoteSegmenter
 from segkit.client.segmenter import Segmenter
@@ -9,6 +10,7 @@ from segkit.client.stream import DEFAULT_WINDOW, Report, stream
 
 __all__ = [
     "DEFAULT_WINDOW",
+    "Credentials",
     "LocalSegmenter",
     "RemoteSegmenter",
     "Report",

@@ -14,6 +14,7 @@ import numpy as np
 
 from segkit import contract
 from segkit.client import wire_pb2
+from segkit.client.credentials import Credentials
 from segkit.client.failures import server_error
 from segkit.client.segmenter import resize_batch
 from segkit.client.wire import Array, decode_response, encode_request
@@ -71,9 +72,10 @@ class RemoteSegmenter:
         model_name: The name the model is served under.
         version: The version to ask, the latest if None.
         timeout_s: Seconds a request may take, with its retries.
+        credentials: For a server that speaks TLS; None: nothing is encrypted.
 
     Raises:
-        ConfigError: The address has no port.
+        ConfigError: The address has no port, or the credentials cannot be used.
 
     Example:
         with RemoteSegmenter("127.0.0.1:8500") as segmenter:
@@ -87,6 +89,7 @@ class RemoteSegmenter:
         *,
         version: int | None = None,
         timeout_s: float = 30.0,
+        credentials: Credentials | None = None,
     ) -> None:
         if not ADDRESS.fullmatch(server):
             raise ConfigError(
@@ -96,7 +99,13 @@ class RemoteSegmenter:
             )
         self._server, self._model_name, self._version = server, model_name, version
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        self._tls = credentials is not None
+        if credentials is None:
+            self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(
+                server, credentials.to_grpc(), options=CHANNEL_OPTIONS
+            )
         # Replies stay bytes here, so that a bad one is our error and not gRPC's INTERNAL.
         self._predict = self._channel.unary_unary(PREDICT)
         self._status = self._channel.unary_unary(
@@ -202,7 +211,9 @@ class RemoteSegmenter:
         )
 
     def _error(self, code: str, message: str) -> ServerError:
-        return server_error(code, message, server=self._server, model=self._model_name)
+        return server_error(
+            code, message, server=self._server, model=self._model_name, tls=self._tls
+        )
 
     def _explain(self, err: Any) -> ServerError:
         """The error of a failed call."""

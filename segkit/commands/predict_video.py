@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segkit.commands.connection_options import ConnectionOptions
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.errors import ConfigError
 
@@ -28,7 +29,7 @@ LIVE_SECONDS, PLAIN_SECONDS = 0.2, 5.0  # between two progress lines
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ConnectionOptions):
     """Flags of the prediction."""
 
     video: Path
@@ -57,6 +58,7 @@ class Options:
     """auto: one living line on a terminal, plain lines elsewhere"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.opacity <= 1:
             raise ConfigError(f"--opacity is {self.opacity}", expected="a number from 0 to 1")
         if self.window != AUTO and not (self.window.isdecimal() and 1 <= int(self.window) <= 256):
@@ -72,7 +74,10 @@ def run(options: Options) -> None:
 
     with ExitStack() as stack:
         source = stack.enter_context(FileSource(options.video))
-        segmenter = stack.enter_context(RemoteSegmenter(options.server, options.model_name))
+        remote = RemoteSegmenter(
+            options.server, options.model_name, credentials=options.credentials
+        )
+        segmenter = stack.enter_context(remote)
         metadata = segmenter.describe()
         info = source.info
         sinks: list[Sink] = [
