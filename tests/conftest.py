@@ -92,7 +92,7 @@ def running_server(tiny_export: Path) -> Iterator[str]:
     """Address of an embedded server over the tiny export."""
     from segkit.serving.server import ModelServer
 
-    with ModelServer("segkit", tiny_export) as server:
+    with ModelServer.of("segkit", tiny_export) as server:
         yield server.address
 
 

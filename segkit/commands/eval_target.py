@@ -11,7 +11,7 @@ from pathlib import Path
 from segkit.client import LocalSegmenter
 from segkit.commands.eval import Options
 from segkit.contract import METADATA_FILE, Metadata
-from segkit.engines import find_variant, open_variant
+from segkit.engines import AUTO, find_variant, open_variant
 from segkit.errors import ConfigError, ExportError, ModelError
 from segkit.evaluation.latency import tensorflow_device
 from segkit.evaluation.predictors import Passes, Predictor, SegmenterPredictor, open_checkpoint
@@ -68,7 +68,7 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
         yield target
     elif options.export is not None:
         version = find_version(options.export)
-        variant = find_variant(version, options.engine or "auto")
+        variant = find_variant(version, options.engine or AUTO)
         with LocalSegmenter(open_variant(version, variant)) as local:
             contestant = open_contestant(local, variant)
             target = Target(

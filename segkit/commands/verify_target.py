@@ -12,7 +12,7 @@ from segkit.client import LocalSegmenter, RemoteSegmenter
 from segkit.commands.eval_target import find_version
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.engines import find_variant, open_engine
-from segkit.engines.variants import VariantName
+from segkit.engines.variants import SAVED_MODEL, VariantName
 from segkit.errors import ConfigError
 from segkit.evaluation.predictors import SegmenterPredictor
 from segkit.evaluation.proof import Contestant
@@ -41,7 +41,7 @@ class VerifyTarget:
     checkpoint: Path | None = None
     version: Path | None = None
     server: str | None = None
-    engine: str = "auto"
+    engine: str = SAVED_MODEL
     model_name: str = DEFAULT_MODEL_NAME
 
 
@@ -64,7 +64,7 @@ def parse_target(text: str) -> VerifyTarget:
             return VerifyTarget(checkpoint=place)
         if engine:
             VariantName.parse(engine, flag=f"'{text}'")
-        return VerifyTarget(version=find_version(place), engine=engine or "auto")
+        return VerifyTarget(version=find_version(place), engine=engine or SAVED_MODEL)
     match = SERVER.fullmatch(text)
     if match:
         return VerifyTarget(server=match["server"], model_name=match["model"] or DEFAULT_MODEL_NAME)

@@ -55,18 +55,21 @@ class TensorFlowEngine:
         version_dir: The folder that holds saved_model.pb.
         variant: bfloat16 lets TensorFlow compute in it wherever it holds that to be safe, as
             tensorflow/serving does with --mixed_precision=bfloat16; else the graph's own precision.
+        session_config: tensorflow.ConfigProto of the session; by default GPU memory grows.
 
     Raises:
         ExportError: It is no SavedModel, is damaged, or needs a processor that is not here.
         ContractMismatch: Its segkit.json cannot be read.
     """
 
-    def __init__(self, version_dir: Path, variant: Variant) -> None:
+    def __init__(self, version_dir: Path, variant: Variant, session_config: Any = None) -> None:
         self.metadata = read_metadata(version_dir)
         _refuse_tensorrt_without_gpu(version_dir)
         graph = tf.Graph()
         config = tf.compat.v1.ConfigProto()
         config.gpu_options.allow_growth = True
+        if session_config is not None:
+            config.CopyFrom(session_config)
         if variant.name.precision == "bfloat16":
             require_bfloat16(str(variant.name))
             rewrite_options = config.graph_options.rewrite_options

@@ -1,10 +1,12 @@
-"""The folder that is polled: numbered versions, and whether one is complete."""
+"""The folder that is polled: numbered versions, which of them to serve, whether one is complete."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["SAVED_MODEL_FILE", "fingerprint", "latest_version", "list_versions"]
+__all__ = ["SAVED_MODEL_FILE", "fingerprint", "list_versions", "select_versions", "specified"]
 
 MAX_VERSION = 2**63 - 1
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -29,9 +31,25 @@ def list_versions(base_path: Path) -> dict[int, Path]:
     }
 
 
-def latest_version(versions: dict[int, Path]) -> dict[int, Path]:
-    """TensorFlow Serving's default policy: the highest number alone."""
-    return {number: versions[number] for number in sorted(versions)[-1:]}
+def select_versions(policy: Any, versions: Iterable[int]) -> set[int]:
+    """The versions that a policy serves, of those that are there.
+
+    Args:
+        policy: tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy; an
+            empty one serves the highest number alone.
+        versions: The numbers that are there.
+    """
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return set(versions)
+    if choice == "specific":
+        return set(versions) & specified(policy)
+    return set(sorted(versions)[-max(1, policy.latest.num_versions) :])
+
+
+def specified(policy: Any) -> set[int]:
+    """The versions that a policy names, if it names any."""
+    return set(policy.specific.versions)
 
 
 def fingerprint(version_dir: Path) -> frozenset[tuple[str, int, int]]:

@@ -38,7 +38,7 @@ def predict(servable: Servable, request: Any, *, timeout_s: float | None = None)
     signature = servable.signature_defs[signature_name]
     inputs = _read_inputs(signature, request)
     outputs = _wanted_outputs(signature, request.output_filter)
-    results = servable.engine.run(signature_name, inputs, outputs=outputs, timeout_s=timeout_s)
+    results = servable.run(signature_name, inputs, outputs=outputs, timeout_s=timeout_s)
     model_spec = model_pb2.ModelSpec(name=request.model_spec.name, signature_name=signature_name)
     model_spec.version.value = servable.version
     return encode_response(results, model_spec)

@@ -1,102 +1,169 @@
-"""ModelServer: one model's versions behind a gRPC port, from start to stop."""
+"""ModelServer: models behind a gRPC port and a REST port, from start to stop."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from segkit.engines import engine_name
+from segkit.engines import StatusError, engine_name
 from segkit.errors import ConfigError, ExportError
+from segkit.serving.batching import BatchScheduler
+from segkit.serving.config_poll import ConfigPoll
+from segkit.serving.configs import single_model
 from segkit.serving.folder import SAVED_MODEL_FILE
-from segkit.serving.grpc_server import create_grpc_server
+from segkit.serving.grpc_server import create_grpc_server, server_credentials
+from segkit.serving.metrics import Metrics
+from segkit.serving.models import Models
+from segkit.serving.servable import Loader, Servable
 from segkit.serving.service import ModelServices
+from segkit.serving.settings import ServerSettings
 from segkit.serving.versions import State, VersionManager
+from segkit.serving.warmup import replay_warmup
 
 __all__ = ["ModelServer"]
 
-STOP_GRACE_SECONDS = 5.0
+STOP_GRACE_SECONDS = 8.0  # Docker's patience is 10
 
 
 class ModelServer:
-    """Serves a published model as tensorflow/serving does. A context manager.
+    """Serves published models as tensorflow/serving does. A context manager.
 
-    The port opens when the first version has loaded and warmed up, so that a client which is
-    refused knows to wait.
+    The ports open when every model has loaded and warmed up, so that a client which is refused
+    knows to wait.
 
     Args:
-        model_name: The name that clients ask for.
-        base_path: The folder of numbered versions.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        engine: "auto" or a key of `segkit.engines.ENGINES`.
-        poll_seconds: Seconds between two looks at the folder; 0 looks once.
-        max_threads: Requests answered at the same time; 4 for each CPU if None.
+        config: tensorflow.serving.ModelServerConfig: which models, from where.
+        settings: How.
+        config_file: The file that `config` was read from, if its changes are to be served.
+        config_poll_seconds: Seconds between two looks at it; 0 never looks again.
+
+    Raises:
+        ConfigError: The settings contradict one another.
     """
 
     def __init__(
         self,
-        model_name: str,
-        base_path: Path,
-        host: str = "127.0.0.1",
-        port: int = 0,
+        config: Any,
+        settings: ServerSettings | None = None,
         *,
-        engine: str = "auto",
-        poll_seconds: float = 1.0,
-        max_threads: int | None = None,
+        config_file: Path | None = None,
+        config_poll_seconds: float = 0.0,
     ) -> None:
-        self.engine = engine_name(engine)
-        self._base_path = base_path
-        self._host, self._port = host, port
-        self._versions = VersionManager(
-            model_name, base_path.absolute(), engine=self.engine, poll_seconds=poll_seconds
+        self._config = config
+        self._settings = settings = settings or ServerSettings()
+        engine_name(settings.engine)
+        self.metrics = Metrics()
+        self._port = settings.port
+        self._scheduler = (
+            BatchScheduler(settings.batching.num_threads, self.metrics)
+            if settings.batching
+            else None
         )
-        services = ModelServices({model_name: self._versions})
+        self._loader = Loader(
+            engine=settings.engine,
+            session_config=settings.session_config,
+            batching=settings.batching,
+            batching_per_model=settings.batching_per_model,
+            scheduler=self._scheduler,
+            metrics=self.metrics,
+        )
+        self.models = Models(
+            self._make_manager, labels_before_versions=settings.labels_before_versions
+        )
+        self.services = ModelServices(
+            self.models, self.metrics, check_method_name=settings.check_method_name
+        )
         self._grpc: Any = create_grpc_server(
-            services.methods, model_names=[model_name], max_threads=max_threads
+            self.services.methods,
+            model_names=lambda: self.models.names,
+            max_threads=settings.max_threads,
+            health_service=settings.health_service,
+            channel_arguments=settings.channel_arguments,
+            obey_deadlines=settings.obey_deadlines,
         )
+        self._config_poll = (
+            ConfigPoll(config_file, self.models, config_poll_seconds)
+            if config_file and config_poll_seconds
+            else None
+        )
+        self._stop_lock = threading.Lock()
         self._stopped = False
+
+    @classmethod
+    def of(cls, model_name: str, base_path: Path, **settings: Any) -> ModelServer:
+        """A server of one model.
+
+        Args:
+            model_name: The name that clients ask for.
+            base_path: The folder of numbered versions.
+            settings: Those of `ServerSettings`.
+        """
+        return cls(single_model(model_name, base_path), ServerSettings(**settings))
 
     @property
     def address(self) -> str:
-        """Host and port, for clients."""
-        return _join(self._host, self._port)
+        """Host and port of gRPC, for clients."""
+        assert self._port is not None
+        return _join(self._settings.host, self._port)
 
     @property
-    def versions(self) -> list[int]:
-        """The versions that are available now, the newest first."""
-        return [x.number for x in self._versions.statuses() if x.state is State.AVAILABLE]
+    def versions(self) -> dict[str, list[int]]:
+        """Model name -> the versions that are available now, the newest first."""
+        return {
+            name: [x.number for x in self.models.statuses(name) if x.state is State.AVAILABLE]
+            for name in self.models.names
+        }
+
+    def describe(self) -> list[str]:
+        """What is served where, a line each; for whoever started the server."""
+        where = self.address if self._port is not None else f"unix:{self._settings.socket_path}"
+        secure = ", TLS" if self._settings.ssl_config is not None else ""
+        lines = []
+        for name, engines in self.models.engines().items():
+            versions = ", ".join(map(str, engines))
+            by = ", ".join(dict.fromkeys(engines.values()))
+            lines.append(
+                f"serving {name} version {versions} on {where} (gRPC{secure}, engine {by})"
+            )
+        return lines
 
     def start(self) -> None:
-        """Loads the first version, waiting for it if there is none yet, and opens the port.
+        """Loads the models, waiting for versions where there are none yet, and opens the ports.
 
         Raises:
-            ConfigError: The port is taken or the base path does not exist.
-            ExportError: The version that is there cannot be loaded.
+            ConfigError: A port is taken, a base path does not exist, or the configuration is wrong.
+            ExportError: A model cannot be loaded.
         """
-        self._check_base_path()
-        _check_port_is_free(self._host, self._port)
-        self._versions.start()
+        settings = self._settings
+        self._check_base_paths()
+        for port in (settings.port, settings.rest_port):
+            if port:
+                _check_port_is_free(settings.host, port)
         try:
-            self._versions.wait_until_settled()
-            if not self.versions:
-                raise self._failed_to_start()
-            try:
-                self._port = self._grpc.add_insecure_port(self.address)
-            except RuntimeError as err:
-                raise _port_error(self._host, self._port, str(err)) from err
+            self._load()
+            self._listen()
             self._grpc.start()
+            if self._config_poll is not None:
+                self._config_poll.start()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Refuses new requests, finishes those that run, and frees the model."""
-        if not self._stopped:
+        """Refuses new requests, finishes those that run, and frees the models."""
+        with self._stop_lock:
+            if self._stopped:
+                return
             self._stopped = True
+            if self._config_poll is not None:
+                self._config_poll.stop()
             self._grpc.stop(STOP_GRACE_SECONDS).wait()
-            self._versions.stop()
+            self.models.stop()
+            if self._scheduler is not None:
+                self._scheduler.stop()
 
     def __enter__(self) -> ModelServer:
         self.start()
@@ -110,36 +177,96 @@ class ModelServer:
     ) -> None:
         self.stop()
 
-    def _check_base_path(self) -> None:
-        if not self._base_path.is_dir():
-            raise ConfigError(
-                f"the base path '{self._base_path}' does not exist",
-                expected="the folder of the numbered versions of one model",
-                next_step="publish a version by `python -m segkit export`, or correct the path",
-            )
-        if (self._base_path / SAVED_MODEL_FILE).is_file():
-            raise ConfigError(
-                f"the base path '{self._base_path}' is itself a version",
-                expected="the folder that holds the numbered versions",
-                next_step=f"give '{self._base_path.parent}'",
-            )
+    def _make_manager(self, name: str) -> VersionManager:
+        settings = self._settings
+        return VersionManager(
+            name,
+            self._load_version,
+            poll_seconds=settings.poll_seconds,
+            retries=settings.load_retries,
+            retry_seconds=settings.load_retry_seconds,
+        )
 
-    def _failed_to_start(self) -> ExportError:
+    def _load_version(self, name: str, path: Path) -> Servable:
+        servable = self._loader.load(name, path)
+        try:
+            if self._settings.warmup:
+                replay_warmup(servable, path, iterations=self._settings.warmup_iterations)
+        except BaseException:
+            servable.close()
+            raise
+        return servable
+
+    def _load(self) -> None:
+        try:
+            self.models.reload(self._config.model_config_list)
+        except StatusError as err:
+            raise self._failed_to_start(err) from err
+
+    def _listen(self) -> None:
+        settings = self._settings
+        credentials = (
+            None if settings.ssl_config is None else server_credentials(settings.ssl_config)
+        )
+        addresses = [f"unix:{settings.socket_path}"] if settings.socket_path else []
+        if settings.port is not None:
+            addresses.append(_join(settings.host, settings.port))
+        for address in addresses:
+            try:
+                if credentials is None:
+                    port = self._grpc.add_insecure_port(address)
+                else:
+                    port = self._grpc.add_secure_port(address, credentials)
+            except RuntimeError as err:
+                raise _port_error(address, str(err)) from err
+        if settings.port is not None:
+            self._port = port
+
+    def _check_base_paths(self) -> None:
+        for model in self._config.model_config_list.config:
+            base_path = Path(model.base_path)
+            if not base_path.is_dir():
+                raise ConfigError(
+                    f"the base path '{base_path}' of the model '{model.name}' does not exist",
+                    expected="the folder of the numbered versions of one model",
+                    next_step="publish a version by `python -m segkit export`, or correct the path",
+                )
+            if (base_path / SAVED_MODEL_FILE).is_file():
+                raise ConfigError(
+                    f"the base path '{base_path}' is itself a version",
+                    expected="the folder that holds the numbered versions",
+                    next_step=f"give '{base_path.parent}'",
+                )
+
+    def _failed_to_start(self, refusal: StatusError) -> ConfigError | ExportError:
+        """What kept the models from loading, in a sentence for whoever started the server."""
         failed = [
-            f"version {status.number}: {status.error}"
-            for status in self._versions.statuses()
+            f"{name} version {status.number}: {status.error}"
+            for name in self.models.names
+            for status in self.models.statuses(name)
             if status.error
         ]
-        if not failed:
+        empty = [
+            f"'{model.base_path}'"
+            for model in self._config.model_config_list.config
+            if not self.models.statuses(model.name)
+        ]
+        if failed:
             return ExportError(
-                f"there is no version in '{self._base_path}'",
+                "no version could be loaded; " + "; ".join(failed),
+                expected="versions that load and answer their warm-up records",
+                next_step="publish the model again, or remove the version that fails",
+            )
+        if empty:
+            return ExportError(
+                f"there is no version in {', '.join(empty)}",
                 expected="folders named 1, 2, ... that hold a SavedModel",
                 next_step="publish one by `python -m segkit export`",
             )
-        return ExportError(
-            "no version could be loaded; " + "; ".join(failed),
-            expected=f"a version in '{self._base_path}' that loads and answers its warm-up records",
-            next_step="publish the model again, or remove the version that fails",
+        return ConfigError(
+            f"the model configuration is refused: {refusal.message}",
+            expected="a model_config_list as tensorflow/serving takes it",
+            next_step="correct it; python -m segkit serve-config writes one",
         )
 
 
@@ -149,12 +276,12 @@ def _check_port_is_free(host: str, port: int) -> None:
     try:
         socket.create_server((host.strip("[]"), port), family=family).close()
     except OSError as err:
-        raise _port_error(host, port, err.strerror or str(err)) from err
+        raise _port_error(_join(host, port), err.strerror or str(err)) from err
 
 
-def _port_error(host: str, port: int, reason: str) -> ConfigError:
+def _port_error(address: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"cannot listen on {_join(host, port)}: {reason}",
+        f"cannot listen on {address}: {reason}",
         expected="a free port on an address of this machine",
         next_step="stop the other server, or choose another --port",
     )

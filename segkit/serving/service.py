@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     predict_pb2,
+    regression_pb2,
 )
 
 from segkit.engines import Code, StatusError
+from segkit.serving.inference import CLASSIFY, REGRESS, refuse_inference, refuse_multi_inference
+from segkit.serving.metrics import Metrics
+from segkit.serving.models import Models
 from segkit.serving.predict import predict
-from segkit.serving.servable import Servable
-from segkit.serving.versions import VersionManager
 
 __all__ = ["Method", "ModelServices"]
 
@@ -30,49 +35,107 @@ class ModelServices:
     """Answers requests about the served models.
 
     Args:
-        models: Model name -> its versions.
+        models: What is served.
+        metrics: What is counted.
+        check_method_name: Whether a signature's method_name has to be that of the method
+            (--enable_signature_method_name_check).
     """
 
-    def __init__(self, models: Mapping[str, VersionManager]) -> None:
-        self._models = models
+    def __init__(
+        self, models: Models, metrics: Metrics, *, check_method_name: bool = False
+    ) -> None:
+        self.models = models
+        self._metrics = metrics
+        self._check_method_name = check_method_name
+        prediction, model = (
+            "/tensorflow.serving.PredictionService",
+            "/tensorflow.serving.ModelService",
+        )
         self.methods: Mapping[str, Method] = {
-            "/tensorflow.serving.PredictionService/Predict": self.predict,
-            "/tensorflow.serving.PredictionService/GetModelMetadata": self.get_model_metadata,
-            "/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status,
+            f"{prediction}/Predict": self.predict,
+            f"{prediction}/Classify": self.classify,
+            f"{prediction}/Regress": self.regress,
+            f"{prediction}/MultiInference": self.multi_inference,
+            f"{prediction}/GetModelMetadata": self.get_model_metadata,
+            f"{model}/GetModelStatus": self.get_model_status,
+            f"{model}/HandleReloadConfigRequest": self.handle_reload_config,
         }
+
+    def observe(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
+        """Counts a request, see `Metrics.request`; not for names that nobody serves.
+
+        Such names come from clients, and without end.
+        """
+        if model in self.models.names:
+            self._metrics.request(model, api, entrypoint, code, seconds)
 
     def predict(self, raw: bytes, timeout_s: float | None) -> bytes:
         """Answers a PredictRequest."""
-        request = _parse(predict_pb2.PredictRequest, raw)
-        with self._servable(request) as servable:
-            return predict(servable, request, timeout_s=timeout_s)
+
+        def answer(request: Any) -> bytes:
+            with self.models.hold(request.model_spec) as servable:
+                return predict(servable, request, timeout_s=timeout_s)
+
+        return self._counted("Predict", _parse(predict_pb2.PredictRequest, raw), answer)
+
+    def classify(self, raw: bytes, timeout_s: float | None) -> bytes:
+        """Refuses a ClassificationRequest."""
+        request = _parse(classification_pb2.ClassificationRequest, raw)
+        return self._counted("Classify", request, lambda request: self._refuse(request, CLASSIFY))
+
+    def regress(self, raw: bytes, timeout_s: float | None) -> bytes:
+        """Refuses a RegressionRequest."""
+        request = _parse(regression_pb2.RegressionRequest, raw)
+        return self._counted("Regress", request, lambda request: self._refuse(request, REGRESS))
+
+    def multi_inference(self, raw: bytes, timeout_s: float | None) -> bytes:
+        """Refuses a MultiInferenceRequest."""
+        tasks = _parse(inference_pb2.MultiInferenceRequest, raw).tasks
+        first = tasks[0].model_spec if tasks else inference_pb2.InferenceTask().model_spec
+        with self.models.hold(first) as servable:
+            raise refuse_multi_inference(servable, tasks, check_method_name=self._check_method_name)
 
     def get_model_metadata(self, raw: bytes, timeout_s: float | None) -> bytes:
-        """Answers a GetModelMetadataRequest: the signatures as saved."""
+        """Answers a GetModelMetadataRequest."""
         request = _parse(get_model_metadata_pb2.GetModelMetadataRequest, raw)
         _check_has_model_spec(request)
-        if not request.metadata_field:
+        response = self.model_metadata(request.model_spec, request.metadata_field)
+        return bytes(response.SerializeToString())
+
+    def model_metadata(self, spec: Any, fields: Sequence[str]) -> Any:
+        """The GetModelMetadataResponse of the version that a ModelSpec means.
+
+        Raises:
+            StatusError: There is no such version, or another field than SIGNATURE_DEF is wanted.
+        """
+        if not fields:
             raise _invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
+        for field in fields:
             if field != SIGNATURE_DEF:
                 raise _invalid(f"Metadata field {field} is not supported")
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self._servable(request) as servable:
+        with self.models.hold(spec) as servable:
             response.model_spec.name = servable.name
             response.model_spec.version.value = servable.version
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for name, signature in servable.signature_defs.items():
                 signatures.signature_def[name].CopyFrom(signature)
         response.metadata[SIGNATURE_DEF].Pack(signatures)
-        return bytes(response.SerializeToString())
+        return response
 
     def get_model_status(self, raw: bytes, timeout_s: float | None) -> bytes:
-        """Answers a GetModelStatusRequest: every version, or the one asked for."""
+        """Answers a GetModelStatusRequest."""
         request = _parse(get_model_status_pb2.GetModelStatusRequest, raw)
         _check_has_model_spec(request)
-        spec = request.model_spec
-        model = self._models.get(spec.name)
-        statuses = model.statuses() if model else []
+        return bytes(self.model_status(request.model_spec).SerializeToString())
+
+    def model_status(self, spec: Any) -> Any:
+        """The GetModelStatusResponse of a ModelSpec: every version, or the one asked for.
+
+        Raises:
+            StatusError: There is none. Labels are passed over.
+        """
+        statuses = self.models.statuses(spec.name)
         missing = f"any versions of model {spec.name}"
         if spec.HasField("version"):
             statuses = [status for status in statuses if status.number == spec.version.value]
@@ -84,26 +147,47 @@ class ModelServices:
             entry = response.model_version_status.add(version=status.number, state=status.state)
             entry.status.error_code = status.error.code if status.error else Code.OK
             entry.status.error_message = status.error.message if status.error else ""
+        return response
+
+    def handle_reload_config(self, raw: bytes, timeout_s: float | None) -> bytes:
+        """Answers a ReloadConfigRequest, with the increase of the metrics that it names."""
+        request = _parse(model_management_pb2.ReloadConfigRequest, raw)
+        before = {name: self._metrics.value(name) for name in request.metric_names}
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise _invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        self.models.reload(request.config.model_config_list, timeout_s=timeout_s)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=self._metrics.value(name) - value)
         return bytes(response.SerializeToString())
 
-    @contextlib.contextmanager
-    def _servable(self, request: Any) -> Iterator[Servable]:
-        """Finds the version that a request means and holds it."""
-        _check_has_model_spec(request)
-        spec = request.model_spec
-        if not spec.name:
-            raise _invalid("ModelSpec has no name specified.")
-        if spec.HasField("version_label"):
-            raise _invalid(f"Unrecognized servable version label: {spec.version_label}")
-        number = spec.version.value if spec.HasField("version") else None
-        wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-        not_found = StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        if spec.name not in self._models:
-            raise not_found
-        with self._models[spec.name].acquire(number) as servable:
-            if servable is None:
-                raise not_found
-            yield servable
+    def _refuse(self, request: Any, kind: Any) -> bytes:
+        with self.models.hold(request.model_spec) as servable:
+            raise refuse_inference(
+                servable,
+                request.model_spec.signature_name,
+                kind,
+                check_method_name=self._check_method_name,
+            )
+
+    def _counted(self, api: str, request: Any, answer: Callable[[Any], bytes]) -> bytes:
+        begin = time.perf_counter()
+        code = Code.INTERNAL
+        try:
+            _check_has_model_spec(request)
+            reply = answer(request)
+            code = Code.OK
+            return reply
+        except StatusError as err:
+            code = err.code
+            raise
+        finally:
+            seconds = time.perf_counter() - begin
+            self.observe(request.model_spec.name, api, "GRPC", code, seconds)
 
 
 def _parse(message_type: Any, raw: bytes) -> Any:

@@ -23,8 +23,13 @@ logger = logging.getLogger(__name__)
 MAX_RECORDS = 1000  # TensorFlow Serving's
 
 
-def replay_warmup(servable: Servable, version_dir: Path) -> int:
+def replay_warmup(servable: Servable, version_dir: Path, *, iterations: int = 1) -> int:
     """Runs the version's warm-up records, if it has any.
+
+    Args:
+        servable: The version, loaded.
+        version_dir: Its folder.
+        iterations: How often each record is run.
 
     Returns:
         How many were run.
@@ -45,7 +50,8 @@ def replay_warmup(servable: Servable, version_dir: Path) -> int:
             )
         kind = log.WhichOneof("log_type")
         if kind == "predict_log":
-            predict(servable, log.predict_log.request)
+            for _ in range(iterations):
+                predict(servable, log.predict_log.request)
         elif kind is not None:
             raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
     return count

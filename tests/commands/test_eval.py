@@ -84,7 +84,7 @@ def test_a_checkpoint_its_export_and_a_server_score_the_same(
     for flag, path in targets.items():
         assert evaluate(f"--{flag}", path, "--output", tmp_path / flag) == 0
     assert evaluate("--export", base_path, "--output", tmp_path / "latest") == 0
-    with ModelServer("streets", base_path) as server:
+    with ModelServer.of("streets", base_path) as server:
         target = ("--server", server.address, "--model_name", "streets")
         assert evaluate(*target, "--output", tmp_path / "server") == 0
     records = [record(tmp_path / name) for name in ("checkpoint", "export", "latest", "server")]

@@ -64,7 +64,7 @@ def test_checkpoint_export_and_server_are_held_to_each_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(exports / "1", tmp_path / "served" / "1")
-    with ModelServer("streets", tmp_path / "served", engine="openvino") as server:
+    with ModelServer.of("streets", tmp_path / "served", engine="openvino") as server:
         targets = [
             str(checkpoint),
             str(tmp_path / "served"),

@@ -429,7 +429,7 @@ def test_there_is_a_warmup_record_for_every_signature_and_batch_size(version: Pa
 
 def test_a_server_replays_the_records_and_serves_it(version: Path, model: Any, image: Any) -> None:
     with (
-        ModelServer("segkit", version.parent) as server,
+        ModelServer.of("segkit", version.parent) as server,
         RemoteSegmenter(server.address, "segkit") as remote,
     ):
         masks = remote.segment(image)

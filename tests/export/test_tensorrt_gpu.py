@@ -135,7 +135,7 @@ def test_the_embedded_server_serves_it(converted: tuple[Path, Any], images: Any)
 
     with (
         without_fallback(),
-        ModelServer("segkit", converted[0].parent) as server,
+        ModelServer.of("segkit", converted[0].parent) as server,
         RemoteSegmenter(server.address, "segkit") as remote,
     ):
         assert remote.segment(images[:2]).shape == (2, *IMAGE_SIZE)

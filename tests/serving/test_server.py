@@ -49,10 +49,13 @@ def answers(address: str) -> bool:
 
 
 def test_a_started_server_says_what_it_serves(tiny_export: Path) -> None:
-    server = ModelServer("segkit", tiny_export)
+    server = ModelServer.of("segkit", tiny_export)
     with server:
         assert re.fullmatch(r"127\.0\.0\.1:\d+", server.address)
-        assert (server.versions, server.engine) == ([1], "tensorflow")
+        assert server.versions == {"segkit": [1]}
+        assert server.describe() == [
+            f"serving segkit version 1 on {server.address} (gRPC, engine tensorflow:float32)"
+        ]
         assert answers(server.address)
         port = int(server.address.rpartition(":")[2])
     assert not is_open(port)
@@ -63,7 +66,7 @@ def test_the_port_opens_when_the_first_version_has_loaded(
     tiny_export: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
-    server = ModelServer("segkit", tmp_path, port=port, poll_seconds=0.05)
+    server = ModelServer.of("segkit", tmp_path, port=port, poll_seconds=0.05)
     starting = threading.Thread(target=server.start)
     starting.start()
     while "No versions of servable segkit found" not in caplog.text:
@@ -77,7 +80,7 @@ def test_the_port_opens_when_the_first_version_has_loaded(
 
 
 def test_a_waiting_server_can_be_stopped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    server = ModelServer("segkit", tmp_path, poll_seconds=0.05)
+    server = ModelServer.of("segkit", tmp_path, poll_seconds=0.05)
     caught: list[BaseException] = []
 
     def start() -> None:
@@ -100,41 +103,41 @@ def test_a_first_version_that_fails_is_an_error(tiny_export: Path, tmp_path: Pat
     shutil.copytree(tiny_export / "1", tmp_path / "1")
     shutil.rmtree(tmp_path / "1" / "variables")
     with pytest.raises(ExportError, match=r"version 1: .* cannot be loaded") as caught:
-        ModelServer("segkit", tmp_path).start()
+        ModelServer.of("segkit", tmp_path).start()
     assert "publish the model again" in caught.value.next_step
 
 
 def test_looking_once_at_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="there is no version in") as caught:
-        ModelServer("segkit", tmp_path, poll_seconds=0).start()
+        ModelServer.of("segkit", tmp_path, poll_seconds=0).start()
     assert "segkit export" in caught.value.next_step
 
 
 def test_a_base_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"base path .* does not exist") as caught:
-        ModelServer("segkit", tmp_path / "typo").start()
+        ModelServer.of("segkit", tmp_path / "typo").start()
     assert "segkit export" in caught.value.next_step
 
 
 def test_a_version_folder_for_a_base_path_is_an_error(tiny_export: Path) -> None:
     with pytest.raises(ConfigError, match="is itself a version") as caught:
-        ModelServer("segkit", tiny_export / "1").start()
+        ModelServer.of("segkit", tiny_export / "1").start()
     assert str(tiny_export) in caught.value.next_step
 
 
 def test_a_port_in_use_is_an_error_before_anything_is_loaded(
     tiny_export: Path, busy_port: int
 ) -> None:
-    server = ModelServer("segkit", tiny_export, port=busy_port)
+    server = ModelServer.of("segkit", tiny_export, port=busy_port)
     with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{busy_port}: ") as caught:
         server.start()
     assert "--port" in caught.value.next_step
-    assert server.versions == []
+    assert server.versions == {}
 
 
 def test_an_unknown_engine_is_an_error(tiny_export: Path) -> None:
     with pytest.raises(ConfigError, match="there is no engine 'x'"):
-        ModelServer("segkit", tiny_export, engine="x")
+        ModelServer.of("segkit", tiny_export, engine="x")
 
 
 class Process:
@@ -176,7 +179,8 @@ def test_serve_prints_where_it_serves_and_stops_cleanly(
     process = Process(*serve_flags(tiny_export))
     ready = process.read_until("serving")
     found = re.fullmatch(
-        r"serving segkit version 1 on (127\.0\.0\.1:\d+) \(gRPC, engine tensorflow\); .*\n", ready
+        r"serving segkit version 1 on (127\.0\.0\.1:\d+) \(gRPC, engine tensorflow:float32\)\n",
+        ready,
     )
     assert found
     assert answers(found[1])

@@ -22,8 +22,10 @@ from tensorflow_serving.apis import (
 )
 
 from segkit import contract
+from segkit.serving.servable import Loader, Servable
 from segkit.serving.server import ModelServer
 from segkit.serving.versions import State, VersionManager
+from segkit.serving.warmup import replay_warmup
 
 IMAGE = np.random.default_rng(4).integers(0, 256, (1, 64, 96, 3), np.uint8)
 PATIENCE_SECONDS = 60
@@ -37,14 +39,21 @@ def base_path(tiny_export: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(base_path: Path) -> Iterator[ModelServer]:
-    with ModelServer("segkit", base_path, poll_seconds=0.05) as server:
+    with ModelServer.of("segkit", base_path, poll_seconds=0.05) as server:
         yield server
+
+
+def load(name: str, path: Path) -> Servable:
+    servable = Loader().load(name, path)
+    replay_warmup(servable, path)
+    return servable
 
 
 @pytest.fixture
 def manager(base_path: Path) -> Iterator[VersionManager]:
     """Not started: the test polls."""
-    manager = VersionManager("segkit", base_path, engine="tensorflow", poll_seconds=1)
+    manager = VersionManager("segkit", load)
+    manager.configure(base_path)
     yield manager
     manager.stop()
 
@@ -249,7 +258,8 @@ def test_a_base_path_that_goes_away_for_a_while_takes_nothing_down(
 def test_the_missing_version_is_warned_of_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager = VersionManager("seg", tmp_path, engine="tensorflow", poll_seconds=1)
+    manager = VersionManager("seg", load)
+    manager.configure(tmp_path)
     with caplog.at_level(logging.WARNING):
         manager.poll()
         manager.poll()
