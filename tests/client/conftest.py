@@ -30,7 +30,7 @@ class FakeServer:
     `answer` makes class ids of images and may abort; `models` is sent with NOT_FOUND if not empty.
     """
 
-    def __init__(self, metadata: Metadata, port: int = 0) -> None:
+    def __init__(self, metadata: Metadata, port: int = 0, *, credentials: Any = None) -> None:
         self.metadata_json = metadata.to_json().encode()
         self.answer: Answer = brightness
         self.models = ""
@@ -41,7 +41,11 @@ class FakeServer:
             handlers=[_Handlers(self)],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)],
         )
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
         self.address = f"127.0.0.1:{self.port}"
         self._server.start()
 
@@ -100,6 +104,11 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(self._methods[handler_call_details.method])
+
+
+@pytest.fixture
+def fake_server_type() -> type[FakeServer]:
+    return FakeServer
 
 
 @pytest.fixture
