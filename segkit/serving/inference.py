@@ -22,7 +22,7 @@ __all__ = ["CLASSIFY", "REGRESS", "refuse_inference", "refuse_multi_inference"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class _Kind:
     """A kind of signature.
 
     Args:
@@ -36,14 +36,14 @@ class Kind:
     outputs: tuple[str, ...]
 
 
-CLASSIFY = Kind("classification", "tensorflow/serving/classify", ("classes", "scores"))
-REGRESS = Kind("regression", "tensorflow/serving/regress", ("outputs",))
-KINDS: Mapping[str, Kind] = {kind.method_name: kind for kind in (CLASSIFY, REGRESS)}
+CLASSIFY = _Kind("classification", "tensorflow/serving/classify", ("classes", "scores"))
+REGRESS = _Kind("regression", "tensorflow/serving/regress", ("outputs",))
+KINDS: Mapping[str, _Kind] = {kind.method_name: kind for kind in (CLASSIFY, REGRESS)}
 INPUT = "inputs"
 
 
 def refuse_inference(
-    servable: Servable, signature_name: str, kind: Kind, *, check_method_name: bool = False
+    servable: Servable, signature_name: str, kind: _Kind, *, check_method_name: bool = False
 ) -> StatusError:
     """Why a Classify or Regress request cannot be answered.
 
@@ -94,7 +94,7 @@ def refuse_multi_inference(
     return _invalid("Input is empty.")
 
 
-def _refuse(signature: Any, kind: Kind, check_method_name: bool) -> StatusError:
+def _refuse(signature: Any, kind: _Kind, check_method_name: bool) -> StatusError:
     if check_method_name and signature.method_name != kind.method_name:
         return _invalid(
             f"Expected {kind.noun} signature method_name to be {kind.method_name}. "

@@ -121,7 +121,7 @@ SERVE = """
 import sys, time
 from pathlib import Path
 from segkit.serving.server import ModelServer
-with ModelServer("segkit", Path(sys.argv[1]), port=int(sys.argv[2])):
+with ModelServer.of("segkit", Path(sys.argv[1]), port=int(sys.argv[2])):
     print("ready", flush=True)
     time.sleep(60)
 """
