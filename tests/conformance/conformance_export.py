@@ -45,7 +45,8 @@ CHANNELS = {1: (0, 1, 2), 2: (2, 1, 0), 3: (0, 1, 2)}
 
 def expected_class_ids(version: int, image: UInt8) -> UInt8:
     """What a version says of a uint8 (B, H, W, 3) image."""
-    return image[..., CHANNELS[version]].argmax(axis=-1).astype(np.uint8)
+    class_ids: UInt8 = image[..., CHANNELS[version]].argmax(axis=-1).astype(np.uint8)
+    return class_ids
 
 
 def write_export(root: Path, *, model_name: str = MODEL_NAME) -> None:

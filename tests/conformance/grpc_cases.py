@@ -332,23 +332,23 @@ _INPUT_CASES = (
     ),
 )
 
+
+def _checked(name: str, *shape: int) -> GrpcCase:
+    return GrpcCase(
+        f"{name}, in a signature that checks its shape",
+        PREDICT,
+        lambda model: predict_request(model, _of_shape(*shape)),
+        INVALID,
+        _incompatible(",".join(map(str, shape))),
+    )
+
+
 _SHAPE_CASES = (
-    *(
-        GrpcCase(
-            f"{name}, in a signature that checks its shape",
-            PREDICT,
-            lambda model, shape=shape: predict_request(model, _of_shape(*shape)),
-            INVALID,
-            _incompatible(",".join(map(str, shape))),
-        )
-        for name, shape in {
-            "rank 3": (HEIGHT, WIDTH, 3),
-            "a scalar": (),
-            "rank 5": (1, 1, HEIGHT, WIDTH, 3),
-            "wrong height": (1, HEIGHT - 1, WIDTH, 3),
-            "wrong channels": (1, HEIGHT, WIDTH, 4),
-        }.items()
-    ),
+    _checked("rank 3", HEIGHT, WIDTH, 3),
+    _checked("a scalar"),
+    _checked("rank 5", 1, 1, HEIGHT, WIDTH, 3),
+    _checked("wrong height", 1, HEIGHT - 1, WIDTH, 3),
+    _checked("wrong channels", 1, HEIGHT, WIDTH, 4),
     GrpcCase(
         "wrong channels, in a signature that checks nothing",
         PREDICT,
@@ -459,29 +459,39 @@ _MODEL_CASES = (
 )
 
 _CLASSIFY = "tensorflow/serving/classify"
+
+
+def _example_cases(method: str, request_type: Callable[..., Any]) -> Iterable[GrpcCase]:
+    """What Classify and Regress refuse alike."""
+    name = method.rpartition("/")[2]
+    return (
+        GrpcCase(
+            f"{name}: no model_spec",
+            method,
+            lambda model: request_type(),
+            INVALID,
+            "Missing ModelSpec",
+        ),
+        GrpcCase(
+            f"{name}: unknown model",
+            method,
+            lambda model: request_type(**model_spec("x")),
+            NOT_FOUND,
+            "Servable not found for request: Latest(x)",
+        ),
+        GrpcCase(
+            f"{name}: unknown signature",
+            method,
+            lambda model: request_type(**model_spec(model, signature="x")),
+            INVALID,
+            "No signature was found with the name: x",
+        ),
+    )
+
+
 _EXAMPLE_CASES = (
-    *(
-        GrpcCase(f"{word}: {row}", method, request, code, message)
-        for word, method, make in (
-            ("Classify", CLASSIFY, _classify),
-            ("Regress", REGRESS, _regress),
-        )
-        for row, request, code, message in (
-            ("no model_spec", lambda model, make=make: make(), INVALID, "Missing ModelSpec"),
-            (
-                "unknown model",
-                lambda model, make=make: make(**model_spec("x")),
-                NOT_FOUND,
-                "Servable not found for request: Latest(x)",
-            ),
-            (
-                "unknown signature",
-                lambda model, make=make: make(**model_spec(model, signature="x")),
-                INVALID,
-                "No signature was found with the name: x",
-            ),
-        )
-    ),
+    *_example_cases(CLASSIFY, _classify),
+    *_example_cases(REGRESS, _regress),
     GrpcCase(
         "Classify on a predict signature",
         CLASSIFY,

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ovmsclient import make_grpc_client, make_http_client
+from ovmsclient import (  # type: ignore[import-not-found]  # it is in no environment of ours
+    make_grpc_client,
+    make_http_client,
+)
 
 
 def main() -> None:

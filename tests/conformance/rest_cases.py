@@ -139,8 +139,8 @@ _JSON_CASES = (
             "{": "Missing a name for object member. at offset: 1",
             "{a": "Missing a name for object member. at offset: 1",
             '{"a" 1}': "Missing a colon after a name of object member. at offset: 5",
-            '{"a": 1 "b"': "Missing a comma or } after an object member. at offset: 8",
-            '{"a": [1 2': "Missing a comma or ] after an array element. at offset: 9",
+            '{"a": 1 "b"': "Missing a comma or '}' after an object member. at offset: 8",
+            '{"a": [1 2': "Missing a comma or ']' after an array element. at offset: 9",
             "{} x": "The document root must not be followed by other values. at offset: 3",
         }.items()
     ),
