@@ -34,10 +34,9 @@ LABEL = re.compile(r"([A-Za-z0-9_.-]+)=(\d+)")
 class Options:
     """Flags of the configuration."""
 
-    model_base_path: list[str] = field(
-        default_factory=lambda: [f"{DEFAULT_MODEL_NAME}={DEFAULT_BASE_PATH}"]
-    )
-    """the models: NAME=FOLDER of numbered versions, one or more"""
+    model_base_path: list[str] = field(default_factory=lambda: [str(DEFAULT_BASE_PATH)])
+    """the folder of numbered versions; of several models, or of another name than segkit,
+    NAME=FOLDER for each"""
     versions: str | None = None
     """which versions are served: latest (the default), latest:2, all, or numbers as in 3,4; with
     --label those that have one"""
@@ -93,15 +92,15 @@ class Options:
         """Name -> folder, in the order given.
 
         Raises:
-            ConfigError: One is not NAME=FOLDER, or a name is given twice.
+            ConfigError: One is neither NAME=FOLDER nor a folder, or a name is given twice.
         """
         models: dict[str, Path] = {}
         for text in self.model_base_path:
-            name, separator, path = text.partition("=")
-            if not separator or not MODEL_NAME.fullmatch(name) or not path:
+            name, path = text.split("=", 1) if "=" in text else (DEFAULT_MODEL_NAME, text)
+            if not MODEL_NAME.fullmatch(name) or not path:
                 raise ConfigError(
                     f"--model_base_path is '{text}'",
-                    expected="NAME=FOLDER, as in segkit=checkpoints/export_path",
+                    expected="a folder, or NAME=FOLDER as in street=exports/street",
                 )
             if name in models:
                 raise ConfigError(
@@ -217,6 +216,7 @@ def _make_tls(options: Options) -> TlsFiles:
     except ModuleNotFoundError as err:
         raise ConfigError(
             f"--tls needs a package that is not installed ({err.name})",
+            expected="the extra `tls` of segkit",
             next_step='pip install -c constraints.txt -e ".[tls]"',
         ) from err
     return make_tls_files(
