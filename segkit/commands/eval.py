@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segkit.commands.connection_options import ConnectionOptions
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ TIMED_EXAMPLES = 10  # different images that the timing takes in turn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ConnectionOptions):
     """Flags of the evaluation."""
 
     checkpoint: Path | None = None
@@ -71,6 +72,7 @@ class Options:
     """write into the folders of --output and --visualize although they hold such files"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [f"--{name}" for name in TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ConfigError(
@@ -78,7 +80,11 @@ class Options:
                 expected="exactly one of --checkpoint, --export and --server",
                 next_step="--checkpoint RUN_FOLDER, --export VERSION_FOLDER or --server HOST:PORT",
             )
-        for flag, target in (("model_name", "--server"), ("engine", "--export")):
+        for flag, target in (
+            ("model_name", "--server"),
+            ("ca", "--server"),
+            ("engine", "--export"),
+        ):
             if getattr(self, flag) is not None and given != [target]:
                 raise ConfigError(
                     f"--{flag} is given with {given[0]}", expected=f"{target} with it, or neither"

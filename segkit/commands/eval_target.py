@@ -57,7 +57,8 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
         labels: The data set's.
 
     Raises:
-        ConfigError: Its classes are not the data set's, or the address has no port.
+        ConfigError: Its classes are not the data set's, the address has no port, or the
+            credentials cannot be used.
         CheckpointError: There is no checkpoint, or it is damaged.
         ExportError: There is no version, or it cannot be loaded here.
         ServerError: The server cannot be asked; the subclass says why.
@@ -83,7 +84,7 @@ def open_target(options: Options, labels: LabelMap) -> Iterator[Target]:
     else:
         assert options.server is not None
         name = options.model_name or "segkit"
-        with EncodingSegmenter(options.server, name) as remote:
+        with EncodingSegmenter(options.server, name, credentials=options.credentials) as remote:
             target = Target(
                 predictor=SegmenterPredictor(remote),
                 subject=f"model '{name}' at {options.server}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segkit.commands.connection_options import ConnectionOptions
 from segkit.commands.proof_options import ProofOptions, require_data
 from segkit.config import POSITIONAL
 from segkit.errors import ConfigError, ExportError
@@ -19,7 +20,7 @@ __all__ = ["Options", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ProofOptions):
+class Options(ProofOptions, ConnectionOptions):
     """Flags of the comparison."""
 
     reference: str = field(metadata=POSITIONAL)
@@ -34,7 +35,8 @@ class Options(ProofOptions):
     """replace the file of --json if it exists"""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ProofOptions.__post_init__(self)
+        ConnectionOptions.__post_init__(self)
         if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
             raise ConfigError(
                 f"--json '{self.json}' cannot be written", expected="a file in a folder that exists"
@@ -54,6 +56,10 @@ def run(options: Options) -> None:
     from segkit.commands.verify_target import open_targets, parse_target
 
     targets = [parse_target(text) for text in (options.reference, options.candidate)]
+    if options.ca is not None and not any(target.server for target in targets):
+        raise ConfigError(
+            "--ca is given, but no TARGET is a server", expected="HOST:PORT with it, or neither"
+        )
     checkpoints = [target.checkpoint for target in targets if target.checkpoint is not None]
     data = require_data(options, checkpoints[0] if checkpoints else None)
 
@@ -62,7 +68,12 @@ def run(options: Options) -> None:
     from segkit.runs import replacing
 
     with ExitStack() as stack:
-        reference, candidate = open_targets(targets, image_size=options.image_size, stack=stack)
+        reference, candidate = open_targets(
+            targets,
+            image_size=options.image_size,
+            credentials=options.credentials,
+            stack=stack,
+        )
         images = read_images(data, reference.predictor.labels, limit=options.num_images)
         if images.unscored:
             print(

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.client import LocalSegmenter, RemoteSegmenter
+from segkit.client import Credentials, LocalSegmenter, RemoteSegmenter
 from segkit.commands.eval_target import find_version
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.engines import find_variant, open_engine
@@ -75,13 +75,18 @@ def parse_target(text: str) -> VerifyTarget:
 
 
 def open_targets(
-    targets: Sequence[VerifyTarget], *, image_size: tuple[int, int] | None, stack: ExitStack
+    targets: Sequence[VerifyTarget],
+    *,
+    image_size: tuple[int, int] | None,
+    credentials: Credentials | None = None,
+    stack: ExitStack,
 ) -> tuple[Contestant, Contestant]:
     """Opens both; a checkpoint at the image size of the other, if it has one.
 
     Args:
         targets: Two.
         image_size: That of checkpoints; None: see above.
+        credentials: For a server that speaks TLS.
         stack: Closes what was opened.
 
     Raises:
@@ -92,7 +97,7 @@ def open_targets(
     opened: dict[int, Contestant] = {}
     for index, target in enumerate(targets):
         if target.checkpoint is None:
-            opened[index] = _open_served(target, stack)
+            opened[index] = _open_served(target, credentials, stack)
     others = [contestant.predictor.image_size for contestant in opened.values()]
     size = image_size or (others[0] if others else None)
     for index, target in enumerate(targets):
@@ -102,13 +107,17 @@ def open_targets(
     return opened[0], opened[1]
 
 
-def _open_served(target: VerifyTarget, stack: ExitStack) -> Contestant:
+def _open_served(
+    target: VerifyTarget, credentials: Credentials | None, stack: ExitStack
+) -> Contestant:
     if target.version is not None:
         variant = find_variant(target.version, target.engine)
         local = stack.enter_context(LocalSegmenter(open_engine(target.version, target.engine)))
         return open_contestant(local, variant)
     assert target.server is not None
-    remote = stack.enter_context(RemoteSegmenter(target.server, target.model_name))
+    remote = stack.enter_context(
+        RemoteSegmenter(target.server, target.model_name, credentials=credentials)
+    )
     return Contestant(
         name=f"{target.server}, model {target.model_name}",
         predictor=SegmenterPredictor(remote),
