@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,18 +17,29 @@ from typing import Any
 
 import pytest
 import yaml
+from fake_versions import write_fake_version
 from google.protobuf import text_format
 from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils
-from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from segkit import contract
+from segkit.__main__ import main
 from segkit.commands.convert_container import CHECKPOINTS, SERVICE
 from segkit.commands.convert_to_tensorrt import DEFAULT_OUTPUT
 from segkit.commands.export import DEFAULT_BASE_PATH
+from segkit.commands.serve_config import SSL_CONFIG
+from segkit.contract import Metadata
 from segkit.export.tensorrt_preflight import LIBRARIES
+from segkit.serving.configs import read_message, read_platform
+from segkit.serving.containers.compose import env_text, override
+from segkit.serving.containers.config import METRICS_PATH, ServerConfig
+from segkit.serving.containers.generated import GeneratedFile
+from segkit.serving.containers.published import PublishedModel
+from segkit.serving.containers.settings import Settings
 from segkit.serving.folder import list_versions
+from segkit.serving.metrics import PROMETHEUS_PATH
+from segkit.serving.server_config_pb2 import MonitoringConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
@@ -50,14 +62,20 @@ FLAGS = """
 
 
 @pytest.fixture(scope="module")
-def service() -> dict[str, Any]:
-    service: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["serving"]
+def services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+    return services
+
+
+@pytest.fixture(scope="module")
+def service(services: dict[str, Any]) -> dict[str, Any]:
+    service: dict[str, Any] = services["serving"]
     return service
 
 
 @pytest.fixture(scope="module")
 def flags(service: dict[str, Any]) -> dict[str, str]:
-    pairs = [re.fullmatch(r"--(\w+)=(.+)", flag) for flag in service["command"]]
+    pairs = [re.fullmatch(r"--(\w+)=(.*)", default(flag)) for flag in service["command"]]
     assert all(pairs), "every flag is written --name=value"
     return {pair[1]: pair[2] for pair in pairs if pair}
 
@@ -76,9 +94,10 @@ def host_path(service: dict[str, Any], path: str) -> Path:
     """The file of the repository that a path in the container is."""
     inside = PurePosixPath(path)
     for volume in service["volumes"]:
-        if inside.is_relative_to(volume["target"]):
+        target = default(volume["target"])
+        if inside.is_relative_to(target):
             source = REPOSITORY / Path(default(volume["source"]))
-            return source / inside.relative_to(volume["target"])
+            return source / inside.relative_to(target)
     raise AssertionError(f"nothing is mounted at {path}")
 
 
@@ -131,15 +150,117 @@ def test_the_warmup_records_are_for_the_model_that_is_served(tiny_export: Path, 
 
 
 def test_gpu_memory_grows(service: dict[str, Any], flags: dict[str, str]) -> None:
-    path = host_path(service, flags["tensorflow_session_config_file"])
-    assert text_format.Parse(path.read_text(), ConfigProto()).gpu_options.allow_growth
+    platform = read_platform(host_path(service, flags["platform_config_file"]))
+    assert platform.session_config.gpu_options.allow_growth
+
+
+def test_the_flags_contradict_neither_each_other_nor_the_platform(flags: dict[str, str]) -> None:
+    """A platform file replaces the flags for session, batching and warm-up, without a word."""
+    replaced = {
+        "batching_parameters_file",
+        "enable_batching",
+        "enable_model_warmup",
+        "num_request_iterations_for_warmup",
+        "per_process_gpu_memory_fraction",
+        "saved_model_tags",
+        "tensorflow_session_config_file",
+    }
+    assert not replaced & set(flags)
+    assert flags["port"] != flags["rest_api_port"]
+
+
+def test_a_label_may_be_given_before_its_version_has_loaded(flags: dict[str, str]) -> None:
+    """Else a server with labels in its configuration never starts (server_core.cc)."""
+    assert flags["allow_version_labels_for_unavailable_models"] == "true"
+
+
+def test_the_checked_in_configuration_is_what_serve_config_writes(tmp_path: Path) -> None:
+    models = [PublishedModel(name="segkit", base_path=DEFAULT_BASE_PATH, versions=())]
+    for name, text in ServerConfig.build(models, Settings()).texts().items():
+        path = REPOSITORY / "serving" / name
+        assert path.exists() == (text is not None), name
+        if text is not None:
+            assert path.read_text() == GeneratedFile(path=path, body=text).text
+
+
+def test_the_page_of_metrics_is_where_prometheus_looks(
+    service: dict[str, Any], flags: dict[str, str]
+) -> None:
+    config = read_message(host_path(service, flags["monitoring_config_file"]), MonitoringConfig)
+    assert config.prometheus_config.enable
+    assert config.prometheus_config.path == METRICS_PATH == PROMETHEUS_PATH
+
+
+def test_tls_is_off_until_it_is_turned_on(service: dict[str, Any], flags: dict[str, str]) -> None:
+    assert flags["ssl_config_file"] == ""
+    (flag,) = [flag for flag in service["command"] if "ssl" in flag]
+    assert flag == "--ssl_config_file=${SEGKIT_SSL_CONFIG_FILE:-}"
+    assert host_path(service, f"/config/{SSL_CONFIG}") == REPOSITORY / "serving" / SSL_CONFIG
+
+
+def test_every_variable_that_serve_config_sets_is_read(
+    tiny_metadata: Metadata, tmp_path: Path
+) -> None:
+    models = [
+        PublishedModel(name=name, base_path=tmp_path / name, versions=()) for name in ("a", "b")
+    ]
+    text = env_text(models, tmp_path, ssl_config=tmp_path / SSL_CONFIG)
+    variables = {line.split("=")[0] for line in (text or "").splitlines()}
+    variables.remove("COMPOSE_FILE")  # docker compose's own
+    compose = COMPOSE_FILE.read_text()
+    assert variables == {name for name in variables if f"${{{name}:-" in compose}
+    assert set(re.findall(r"\$\{(\w+)", compose)) == variables | {
+        "SEGKIT_GRPC_ADDRESS",
+        "SEGKIT_GPU",
+        "CHECKPOINTS_DIR",
+    }
+    explained = re.findall(r"^#   (\w+)", compose, re.M)
+    assert set(explained) == set(re.findall(r"\$\{(\w+)", compose))
+
+
+def test_secrets_are_kept_out_of_git() -> None:
+    for path in (
+        "tls/ca.key",
+        "serving/ssl.config",
+        "serving/compose.env",
+        "serving/models.compose.yml",
+    ):
+        command = ["git", "-C", str(REPOSITORY), "check-ignore", "--quiet", path]
+        assert subprocess.run(command).returncode == 0, path
+
+
+@pytest.mark.parametrize("name", ["serving", "serving-cpu", "prometheus", "grafana"])
+def test_a_container_may_do_no_more_than_it_must(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert "privileged" not in service and "network_mode" not in service
+
+
+def test_the_server_is_nobody_and_writes_to_memory_alone(service: dict[str, Any]) -> None:
+    assert default(service["user"]) == "65534:65534"
+    (tmpfs,) = service["tmpfs"]
+    folder = tmpfs.split(":")[0]
+    assert "mode=1777" in tmpfs
+    for name in ("HOME", "CUDA_CACHE_PATH"):
+        assert PurePosixPath(service["environment"][name]).is_relative_to(folder)
+
+
+def test_the_cpus_server_is_the_same_but_for_the_gpu(services: dict[str, Any]) -> None:
+    gpu, cpu = dict(services["serving"]), dict(services["serving-cpu"])
+    assert cpu.pop("profiles") == ["cpu"]
+    assert gpu.pop("deploy")
+    assert gpu.pop("image") == f"{cpu.pop('image')}-gpu"
+    assert gpu == cpu
 
 
 def test_every_configuration_file_is_mounted(
     service: dict[str, Any], flags: dict[str, str]
 ) -> None:
     for name, value in flags.items():
-        if name.endswith("_file"):
+        if name.endswith("_file") and value:
             assert host_path(service, value).is_file()
 
 
@@ -161,7 +282,8 @@ def test_grpc_is_published_and_rest_is_for_this_machine_alone(
 
 def test_a_gpu_is_reserved_and_the_server_comes_back(service: dict[str, Any]) -> None:
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert [default(id_) for id_ in device["device_ids"]] == ["0"]
     assert service["restart"] == "unless-stopped"
 
 
@@ -202,7 +324,7 @@ def is_healthy(service: dict[str, Any], flags: dict[str, str], port: int) -> boo
     kind, *command = service["healthcheck"]["test"]
     assert kind == "CMD"
     assert command[-1].count(flags["rest_api_port"]) == 1
-    command[-1] = command[-1].replace(flags["rest_api_port"], str(port))
+    command[-1] = default(command[-1]).replace(flags["rest_api_port"], str(port))
     return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
 
@@ -330,10 +452,80 @@ def test_the_image_is_built_and_starts() -> None:
     assert "--floating_mode" in reply.stdout
 
 
-def test_docker_compose_accepts_the_file() -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
-        pytest.skip("docker compose is not installed")
-    command = [docker, "compose", "--file", str(COMPOSE_FILE), "config", "--quiet"]
-    reply = subprocess.run(command, capture_output=True, text=True)
+PROFILES = ("cpu", "convert", "monitoring")
+
+
+def compose_config(folder: Path, *flags: str) -> dict[str, Any]:
+    """What docker compose makes of the files, without an engine."""
+    docker, old = shutil.which("docker"), shutil.which("docker-compose")
+    if (
+        docker
+        and not subprocess.run([docker, "compose", "version"], capture_output=True).returncode
+    ):
+        command = [docker, "compose"]
+    elif old:  # version 1 has all that is used here but one key
+        command = [old]
+        for path in (folder / "docker-compose.yml", folder / "serving/models.compose.yml"):
+            if path.exists():
+                text = re.sub(r"\n +bind:\n +create_host_path: false.*", "", path.read_text())
+                path.write_text(text)
+    else:
+        pytest.skip("neither docker compose nor docker-compose is installed")
+    profiles = [word for profile in PROFILES for word in ("--profile", profile)]
+    reply = subprocess.run(
+        [*command, *flags, *profiles, "config"], cwd=folder, capture_output=True, text=True
+    )
     assert reply.returncode == 0, reply.stderr
+    config: dict[str, Any] = yaml.safe_load(reply.stdout)
+    return config
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what docker compose reads."""
+    shutil.copy(COMPOSE_FILE, tmp_path)
+    shutil.copytree(REPOSITORY / "serving", tmp_path / "serving")
+    return tmp_path
+
+
+def test_docker_compose_accepts_the_file(checkout: Path, services: dict[str, Any]) -> None:
+    config = compose_config(checkout)
+    assert set(config["services"]) == set(services)
+    assert "--ssl_config_file=" in config["services"]["serving"]["command"]
+
+
+def test_docker_compose_reads_what_serve_config_writes(
+    checkout: Path, tiny_metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("street", "night"):
+        (checkout / name).mkdir()
+        write_fake_version(checkout / name, 1, tiny_metadata)
+    monkeypatch.chdir(checkout)
+    assert not main(
+        ["serve-config", "--model_base_path", "street=street", "night=night", "--tls", "gpu1"]
+    )
+    config = compose_config(checkout, "--env-file", "serving/compose.env")
+    for name in ("serving", "serving-cpu"):
+        service = config["services"][name]
+        mounts = {volume["target"]: volume["source"] for volume in service["volumes"]}
+        assert mounts == {
+            "/models/street": str(checkout / "street"),
+            "/models/night": str(checkout / "night"),
+            "/config": str(checkout / "serving"),
+        }
+        assert "--ssl_config_file=/config/ssl.config" in service["command"]
+        assert service["user"] == f"{os.getuid()}:{os.getgid()}"
+        assert "for model in street night" in service["healthcheck"]["test"][-1]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="the health check is a line of bash")
+def test_the_health_check_of_several_models_asks_for_each(status_page: StatusPage) -> None:
+    models = [PublishedModel(name=x, base_path=Path(x), versions=()) for x in ("street", "night")]
+    service = yaml.safe_load(override(models) or "")["services"]["serving"]
+    command = service["healthcheck"]["test"][-1].replace("$$", "$")
+    command = command.replace("8501", str(status_page.port))
+    status_page.body = '{ "state": "AVAILABLE" }'
+    assert subprocess.run(["bash", "-c", command], capture_output=True).returncode == 0
+    assert status_page.paths == ["/v1/models/street", "/v1/models/night"]
+    status_page.body = '{ "state": "LOADING" }'
+    assert subprocess.run(["bash", "-c", command], capture_output=True).returncode == 1
