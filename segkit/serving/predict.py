@@ -72,8 +72,8 @@ def _read_inputs(signature: Any, request: Any) -> dict[str, npt.NDArray[Any]]:
             raise _invalid(f"tensor parsing error: {name}") from err
     if given - required:
         raise _invalid(
-            f"Inputs contains invalid name. Used request inputs: {_set(given & required)}, "
-            f"request input: {_set(given)}"
+            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(given & required))}, "
+            f"request input: {','.join(sorted(given))}"
         )
     return inputs
 

@@ -96,8 +96,16 @@ _PATH_CASES = (
         re.compile(r"Malformed request: GET /v1/models/[^/]+/versions/x"),
     ),
     RestCase(
-        "a query", "GET", f"/v1/models/{BARE}?x=1", "", 400,
-        f"Malformed request: GET /v1/models/{BARE}?x=1",
+        "a query, which is part of the model's name", "GET", f"/v1/models/{BARE}?x=1", "", 404,
+        f"Could not find any versions of model {BARE}?x=1",
+    ),
+    RestCase(
+        "a query behind a version", "GET", f"/v1/models/{BARE}/versions/1?x=1", "", 400,
+        f"Malformed request: GET /v1/models/{BARE}/versions/1?x=1",
+    ),
+    RestCase(
+        "a query behind a method", "POST", f"/v1/models/{BARE}:predict?x=1", "{}", 400,
+        f"Malformed request: POST /v1/models/{BARE}:predict?x=1",
     ),
     RestCase(
         "unknown method", "POST", f"/v1/models/{BARE}:explain", "{}", 400,
@@ -279,7 +287,7 @@ _VALUE_CASES = (
         "wrong shape",
         {"instances": [[[0, 0, 0]]]},
         re.compile(
-            r"Shape of tensor \S+ \[1,1,1,3\] is not compatible with expected shape "
+            r"Shape of tensor \S+ \[1,1,3\] is not compatible with expected shape "
             rf"\[\?,{HEIGHT},{WIDTH},3\]\.\n\t \[\[\{{\{{.*node .*",
             re.DOTALL,
         ),
