@@ -71,9 +71,9 @@ def _read_inputs(signature: Any, request: Any) -> dict[str, npt.NDArray[Any]]:
         except ValueError as err:
             raise _invalid(f"tensor parsing error: {name}") from err
     if given - required:
+        used, sent = (",".join(sorted(names)) for names in (given & required, given))
         raise _invalid(
-            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(given & required))}, "
-            f"request input: {','.join(sorted(given))}"
+            f"Inputs contains invalid name. Used request inputs: {used}, request input: {sent}"
         )
     return inputs
 
