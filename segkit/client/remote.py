@@ -30,6 +30,7 @@ AVAILABLE = 30  # ModelVersionStatus.State
 
 ADDRESS = re.compile(r".+:\d{1,5}|(unix|unix-abstract|dns|ipv4|ipv6):.+")
 STATUS_TIMEOUT_S = 5.0
+UNKNOWN_LABEL = "Unrecognized servable version label"  # the server's words
 RETRY_BUFFER_BYTES = 64 << 20  # gRPC's 256 KiB silently turns off the retry of a larger request
 
 # A blip is retried here, within one request; an outage is the caller's to wait out.
@@ -71,11 +72,13 @@ class RemoteSegmenter:
         server: "host:port" of the gRPC port.
         model_name: The name the model is served under.
         version: The version to ask, the latest if None.
+        label: The label of the version to ask, such as "stable", in place of its number.
         timeout_s: Seconds a request may take, with its retries.
         credentials: For a server that speaks TLS; None: nothing is encrypted.
 
     Raises:
-        ConfigError: The address has no port, or the credentials cannot be used.
+        ConfigError: The address has no port, version and label are both given, or the credentials
+            cannot be used.
 
     Example:
         with RemoteSegmenter("127.0.0.1:8500") as segmenter:
@@ -88,6 +91,7 @@ class RemoteSegmenter:
         model_name: str = contract.DEFAULT_MODEL_NAME,
         *,
         version: int | None = None,
+        label: str | None = None,
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
     ) -> None:
@@ -97,7 +101,12 @@ class RemoteSegmenter:
                 expected="host:port, as in 127.0.0.1:8500",
                 next_step="correct --server",
             )
-        self._server, self._model_name, self._version = server, model_name, version
+        if version is not None and label is not None:
+            raise ConfigError(
+                f"version {version} and the label '{label}' are both given", expected="one of them"
+            )
+        self._server, self._model_name = server, model_name
+        self._version, self._label = version, label
         self._timeout_s = timeout_s
         self._tls = credentials is not None
         if credentials is None:
@@ -181,7 +190,11 @@ class RemoteSegmenter:
 
     def _encode(self, signature: str, inputs: dict[str, Array]) -> bytes:
         return encode_request(
-            inputs, model_name=self._model_name, signature=signature, version=self._version
+            inputs,
+            model_name=self._model_name,
+            signature=signature,
+            version=self._version,
+            label=self._label,
         )
 
     def _call(self, request: bytes) -> bytes:
@@ -217,6 +230,14 @@ class RemoteSegmenter:
 
     def _explain(self, err: Any) -> ServerError:
         """The error of a failed call."""
+        if self._label is not None and UNKNOWN_LABEL in (err.details() or ""):
+            return ModelNotFound(
+                f"the model server at {self._server} has no version of '{self._model_name}' "
+                f"labelled '{self._label}'",
+                expected="a label that was given to a version",
+                next_step="python -m segkit rollout gives 'stable' and 'canary'; or leave out the "
+                "label for the newest version",
+            )
         error = self._error(err.code().name, err.details() or "")
         if isinstance(error, ModelNotFound):
             error.expected = self._what_is_served(err.trailing_metadata() or ())

@@ -65,6 +65,7 @@ def encode_request(
     model_name: str,
     signature: str,
     version: int | None = None,
+    label: str | None = None,
     outputs: tuple[str, ...] = (),
 ) -> bytes:
     """The bytes of a PredictRequest.
@@ -74,6 +75,7 @@ def encode_request(
         model_name: Name of the served model.
         signature: Name of the signature.
         version: The version to ask, the latest if None.
+        label: The label of the version to ask, in place of its number.
         outputs: Names of the wanted outputs; all of them if empty.
     """
     request = wire_pb2.PredictRequest()
@@ -81,6 +83,8 @@ def encode_request(
     request.model_spec.signature_name = signature
     if version is not None:
         request.model_spec.version.value = version
+    elif label is not None:
+        request.model_spec.version_label = label
     request.output_filter.extend(outputs)
     for name, array in inputs.items():
         tensor = request.inputs[name]

@@ -40,6 +40,8 @@ class Options(ConnectionOptions):
     """host:port of the model server's gRPC port"""
     model_name: str = DEFAULT_MODEL_NAME
     """name that the model is served under"""
+    label: str | None = None
+    """label of the version to ask, as stable; the newest version by default"""
     opacity: float = 0.5
     """share of the class colours in the picture, 0 to 1"""
     legend: bool = True
@@ -75,7 +77,10 @@ def run(options: Options) -> None:
     with ExitStack() as stack:
         source = stack.enter_context(FileSource(options.video))
         remote = RemoteSegmenter(
-            options.server, options.model_name, credentials=options.credentials
+            options.server,
+            options.model_name,
+            label=options.label,
+            credentials=options.credentials,
         )
         segmenter = stack.enter_context(remote)
         metadata = segmenter.describe()

@@ -203,6 +203,20 @@ def test_embedded_server_says_what_it_serves(running_server: str) -> None:
     assert caught.value.expected == "one of the models served there: segkit"
 
 
+def test_a_label_that_no_version_has_is_named(running_server: str) -> None:
+    with (
+        RemoteSegmenter(running_server, label="stable") as segmenter,
+        pytest.raises(ModelNotFound, match="no version of 'segkit' labelled 'stable'") as caught,
+    ):
+        segmenter.describe()
+    assert "segkit rollout" in caught.value.next_step
+
+
+def test_a_version_and_a_label_are_one_too_many() -> None:
+    with pytest.raises(ConfigError, match="version 1 and the label 'stable'"):
+        RemoteSegmenter("127.0.0.1:1", version=1, label="stable")
+
+
 @pytest.fixture
 def unused_port() -> int:
     with socket.socket() as probe:

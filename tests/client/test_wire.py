@@ -130,6 +130,13 @@ def test_request_without_a_version_asks_for_the_latest() -> None:
     assert not request.model_spec.HasField("version_label")
 
 
+def test_a_label_stands_in_place_of_the_number() -> None:
+    data = encode_request({}, model_name="segkit", signature="describe", label="stable")
+    spec = predict_pb2.PredictRequest.FromString(data).model_spec
+    assert spec.WhichOneof("version_choice") == "version_label"
+    assert spec.version_label == "stable"
+
+
 def test_strided_images_are_sent_as_they_look() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)[:, :, ::-1]
     data = encode_request({"image": image}, model_name="segkit", signature="serving_default")

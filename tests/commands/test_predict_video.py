@@ -223,6 +223,15 @@ def test_no_progress_means_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+def test_a_label_that_nobody_gave_is_an_error(
+    clip: Path, output: Path, running_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--server", running_server, "--label", "stable")
+    assert predict("--video", clip, "--output", output, *flags) == 1
+    assert "labelled 'stable'" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_the_sample_segments_one_image(tmp_path: Path, running_server: str) -> None:
     import cv2
 
