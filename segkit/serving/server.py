@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from segkit.engines import StatusError, engine_name
+from segkit.engines import Code, StatusError, engine_name
 from segkit.errors import ConfigError, ExportError
 from segkit.serving.batching import BatchScheduler
 from segkit.serving.config_poll import ConfigPoll
 from segkit.serving.configs import single_model
 from segkit.serving.folder import SAVED_MODEL_FILE
 from segkit.serving.grpc_server import create_grpc_server, server_credentials
+from segkit.serving.http_server import RestServer
 from segkit.serving.metrics import Metrics
 from segkit.serving.models import Models
+from segkit.serving.rest import RestApi
 from segkit.serving.servable import Loader, Servable
 from segkit.serving.service import ModelServices
 from segkit.serving.settings import ServerSettings
@@ -84,6 +87,7 @@ class ModelServer:
             channel_arguments=settings.channel_arguments,
             obey_deadlines=settings.obey_deadlines,
         )
+        self._rest: RestServer | None = None
         self._config_poll = (
             ConfigPoll(config_file, self.models, config_poll_seconds)
             if config_file and config_poll_seconds
@@ -110,6 +114,11 @@ class ModelServer:
         return _join(self._settings.host, self._port)
 
     @property
+    def rest_address(self) -> str | None:
+        """Host and port of REST, None without."""
+        return None if self._rest is None else _join(self._settings.host, self._rest.port)
+
+    @property
     def versions(self) -> dict[str, list[int]]:
         """Model name -> the versions that are available now, the newest first."""
         return {
@@ -128,6 +137,8 @@ class ModelServer:
             lines.append(
                 f"serving {name} version {versions} on {where} (gRPC{secure}, engine {by})"
             )
+        if self.rest_address is not None:
+            lines.append(f"REST on http://{self.rest_address}")
         return lines
 
     def start(self) -> None:
@@ -146,6 +157,8 @@ class ModelServer:
             self._load()
             self._listen()
             self._grpc.start()
+            if settings.rest_port is not None:
+                self._start_rest(settings.rest_port)
             if self._config_poll is not None:
                 self._config_poll.start()
         except BaseException:
@@ -160,7 +173,10 @@ class ModelServer:
             self._stopped = True
             if self._config_poll is not None:
                 self._config_poll.stop()
-            self._grpc.stop(STOP_GRACE_SECONDS).wait()
+            grpc_stopped = self._grpc.stop(STOP_GRACE_SECONDS)
+            if self._rest is not None:
+                self._rest.stop(STOP_GRACE_SECONDS)
+            grpc_stopped.wait()
             self.models.stop()
             if self._scheduler is not None:
                 self._scheduler.stop()
@@ -189,12 +205,17 @@ class ModelServer:
 
     def _load_version(self, name: str, path: Path) -> Servable:
         servable = self._loader.load(name, path)
+        if not self._settings.warmup:
+            return servable
+        begin, code = time.perf_counter(), Code.OK
         try:
-            if self._settings.warmup:
-                replay_warmup(servable, path, iterations=self._settings.warmup_iterations)
-        except BaseException:
+            replay_warmup(servable, path, iterations=self._settings.warmup_iterations)
+        except BaseException as err:
+            code = err.code if isinstance(err, StatusError) else Code.INTERNAL
             servable.close()
             raise
+        finally:
+            self.metrics.warmed_up(path, code, time.perf_counter() - begin)
         return servable
 
     def _load(self) -> None:
@@ -221,6 +242,19 @@ class ModelServer:
                 raise _port_error(address, str(err)) from err
         if settings.port is not None:
             self._port = port
+
+    def _start_rest(self, port: int) -> None:
+        settings = self._settings
+        api = RestApi(
+            self.services,
+            timeout_s=settings.rest_timeout_s,
+            cors=settings.rest_cors,
+            metrics_path=settings.metrics_path,
+            metrics_page=self.metrics.page,
+            check_method_name=settings.check_method_name,
+        )
+        self._rest = RestServer(api, settings.host, port, settings.rest_threads)
+        self._rest.start()
 
     def _check_base_paths(self) -> None:
         for model in self._config.model_config_list.config:
