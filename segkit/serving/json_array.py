@@ -93,12 +93,14 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
-def decode_base64(value: Mapping[str, str]) -> bytes:
-    """The bytes of a value for which `is_base64` holds.
+def decode_base64(value: Mapping[str, Any]) -> bytes:
+    """The bytes of a value that stands for some.
 
     Raises:
-        StatusError: It is not base64.
+        StatusError: It stands for none.
     """
+    if not is_base64(value):
+        raise _invalid(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
     text = _WHITESPACE.sub("", value["b64"])
     found = _BASE64.fullmatch(text)
     padding = -len(found[1]) % 4 if found else 3
@@ -207,9 +209,10 @@ def _find_error(value: Any, level: int, shape: tuple[int, ...], dtype: int) -> S
 
 def _leaf_error(value: Any, dtype: int) -> StatusError:
     if isinstance(value, dict) and dtype == types_pb2.DT_STRING:
-        if is_base64(value):
-            return _invalid("Unable to base64 decode")
-        return _invalid(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
+        try:
+            decode_base64(value)
+        except StatusError as err:
+            return err
     expected = dtype_name(dtype)
     if isinstance(value, dict) or dtype in _READABLE:
         return _invalid(

@@ -57,8 +57,8 @@ def lift_numbers(body: bytes) -> Lifted | None:
         return None
     inside = _IN_LIST[np.frombuffer(body, np.uint8, offset=begin)]
     end = len(body) if inside.all() else begin + int(inside.argmin())
-    end = body.rindex(b"]", begin, end) + 1 if b"]" in body[begin:end] else begin
-    numbers = _read_list(body[begin:end])
+    end = body.rfind(b"]", begin, end) + 1
+    numbers = _read_list(body[begin:end]) if end else None
     if numbers is None:
         return None
     try:

@@ -234,7 +234,7 @@ def to_double(value: float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _invalid(message: str) -> StatusError:
