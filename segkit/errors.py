@@ -11,6 +11,7 @@ SegkitError
 ├── VideoError             a source that cannot be read, a sink that cannot be written
 └── ServerError            a model server, as its client sees it
     ├── ServerUnavailable  nothing answers at that address
+    │   └── ServerOverloaded   it answers, and has no room for the request just now
     ├── PredictionTimeout  no answer before the deadline
     ├── ModelNotFound      the server answers, but does not serve that model or version
     ├── MessageTooLarge    a request or a reply is over a size limit
@@ -33,6 +34,7 @@ __all__ = [
     "PredictionTimeout",
     "SegkitError",
     "ServerError",
+    "ServerOverloaded",
     "ServerUnavailable",
     "VideoError",
 ]
@@ -100,6 +102,10 @@ class ServerError(SegkitError):
 
 class ServerUnavailable(ServerError):
     """Nothing answers at the server's address."""
+
+
+class ServerOverloaded(ServerUnavailable):
+    """The server has no room for the request just now."""
 
 
 class PredictionTimeout(ServerError):

@@ -11,6 +11,7 @@ from segkit.errors import (
     ModelNotFound,
     PredictionTimeout,
     ServerError,
+    ServerOverloaded,
     ServerUnavailable,
 )
 
@@ -93,6 +94,11 @@ _CLOSED_MEANS = {
         "give --ca, --cert and --key if it speaks TLS; if not, look at the log of the server",
     ),
 }
+# What a server says that has no thread, or no room in its queue, for a request.
+_OVERLOADED = re.compile(
+    "Server Threadpool Exhausted|Concurrent RPC limit exceeded|batch scheduling queue|"
+    "while waiting in batching queue"
+)
 _OTHER = (ServerError, "an answer", "look at the log of the server")
 
 
@@ -115,6 +121,13 @@ def server_error(
                 expected=expected,
                 next_step=next_step,
             )
+    if _OVERLOADED.search(message):
+        return ServerOverloaded(
+            f"the model server at {server} has no room for a request ({message})",
+            expected="fewer requests at the same time than the server takes",
+            next_step="try again with fewer, or raise --grpc_max_threads or max_enqueued_batches "
+            "there",
+        )
     kind, expected, next_step = _MEANINGS.get(code, _OTHER)
     problem = {
         "UNAVAILABLE": f"the model server at {server} cannot be reached",

@@ -33,3 +33,23 @@ def test_other_codes_are_named() -> None:
     error = server_error("UNIMPLEMENTED", "", server="host:1", model="street")
     assert "UNIMPLEMENTED" in error.problem
     assert "'street'" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted"),
+        ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!"),
+        ("RESOURCE_EXHAUSTED", "Run() timeout exceeded while waiting in batching queue"),
+        (
+            "UNAVAILABLE",
+            "The batch scheduling queue to which this task was submitted is full; currently 2",
+        ),
+    ],
+)
+def test_a_server_without_room_is_one_to_try_again(code: str, message: str) -> None:
+    """As one that is away: a stream waits for both."""
+    error = server_error(code, message, server="host:1", model="street")
+    assert isinstance(error, errors.ServerOverloaded)
+    assert isinstance(error, errors.ServerUnavailable)
+    assert error.problem == f"the model server at host:1 has no room for a request ({message})"
