@@ -88,3 +88,37 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / VARIANTS_FILE).write_text(text)
     with pytest.raises(ContractMismatch, match=r"variants\.json' is no list of variants"):
         read_variants(tmp_path)
+
+
+PROVED, FAILED, UNPROVED = {"passed": True}, {"passed": False}, {}
+
+
+@pytest.mark.parametrize(
+    ("forms", "computes_bfloat16", "chosen"),
+    [
+        ({"openvino:bfloat16": PROVED, "openvino:float32": PROVED}, True, "openvino:bfloat16"),
+        ({"openvino:bfloat16": PROVED, "openvino:float32": PROVED}, False, "openvino:float32"),
+        ({"openvino:bfloat16": UNPROVED, "openvino:float32": PROVED}, True, "openvino:float32"),
+        ({"openvino:bfloat16": PROVED}, False, "tensorflow:float32"),
+        ({"openvino:float32": FAILED}, True, "tensorflow:float32"),
+        ({"openvino:int8": PROVED, "tflite:float32": PROVED}, True, "tensorflow:float32"),
+    ],
+)
+def test_auto_is_the_fastest_form_that_was_proved_and_runs_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forms: dict[str, dict[str, bool]],
+    computes_bfloat16: bool,
+    chosen: str,
+) -> None:
+    monkeypatch.setattr("segkit.engines.computes_bfloat16", lambda: computes_bfloat16)
+    names = [VariantName("tensorflow"), *(VariantName.parse(x, flag="") for x in forms)]
+    write_variants(
+        tmp_path,
+        [
+            Variant(name=name, path="", size_bytes=1, proof=forms.get(str(name), PROVED))
+            for name in names
+        ],
+    )
+    assert str(find_variant(tmp_path).name) == chosen
+    assert str(find_variant(tmp_path, "tensorflow").name) == "tensorflow:float32"
