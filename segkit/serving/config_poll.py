@@ -32,6 +32,7 @@ class ConfigPoll:
     def __init__(self, path: Path, models: Models, seconds: float) -> None:
         self._path, self._models, self._seconds = path, models, seconds
         self._served = path.read_bytes()
+        self._logged = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="config-poll", daemon=True)
 
@@ -55,4 +56,8 @@ class ConfigPoll:
                 config = read_message(self._path, ModelServerConfig)
                 self._models.reload(config.model_config_list, timeout_s=self._seconds)
             except (OSError, ConfigError, StatusError) as err:
-                logger.error("%s is not served by: %s", self._path, err)
+                if str(err) != self._logged:  # once, not at every look
+                    logger.error("%s is not served by: %s", self._path, err)
+                self._logged = str(err)
+            else:
+                self._logged = ""
