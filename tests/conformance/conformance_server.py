@@ -78,6 +78,7 @@ def configured_flags(root: Path) -> tuple[str, ...]:
         f"--monitoring_config_file={root / MONITORING_CONFIG}",
         "--enable_grpc_healthcheck_service=true",
         "--rest_api_enable_cors_support=true",
+        "--enable_profiler=false",
     )
 
 

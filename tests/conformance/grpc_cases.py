@@ -166,10 +166,12 @@ METHODS = (
     GET_MODEL_STATUS,
     RELOAD,
 )
-# Services of the same API package, or of gRPC, that tensorflow_model_server does not register.
+# What tensorflow_model_server does not register: of the same API package, of gRPC, and what
+# --enable_profiler=false turns off.
 UNKNOWN_METHODS = (
     f"{_PREDICTION}/Nothing",
     "/tensorflow.serving.SessionService/SessionRun",
+    "/tensorflow.ProfilerService/Profile",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     "/nothing.Nothing/Nothing",
     "/",

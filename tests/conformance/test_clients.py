@@ -62,10 +62,10 @@ def test_ovmsclient_reads_what_the_stubs_read(
     "flags",
     [
         ("--shape", "image:1,64,96,3"),
-        ("--shape", "image:3,64,96,3", "--model-signature-name", "confidence", "-x", "1"),
+        ("--shape", "image:3,64,96,3", "--model-signature-name", "confidence"),
         ("--shape", "image:1,64,96,3", "--concurrency-range", "4"),
     ],
-    ids=["one by one", "version, signature and batch", "four at a time"],
+    ids=["one by one", "signature and batch", "four at a time"],
 )
 def test_perf_analyzer_has_no_error(
     target: Target, rest: str, perf_analyzer: str, flags: tuple[str, ...]
