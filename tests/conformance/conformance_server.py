@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import grpc
 from conformance_export import MODELS_CONFIG, MONITORING_CONFIG
-from grpc_cases import GET_MODEL_STATUS, status_request
+from grpc_requests import GET_MODEL_STATUS, status_request
 from tensorflow_serving.apis import get_model_status_pb2
 
 __all__ = [

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from conformance_export import BARE, MODEL_NAME, write_export
 from conformance_server import Target, configured_flags, embedded_server
+from reloading import AVAILABLE, END, Server, wait_until
 
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 HELP = {
@@ -106,6 +107,17 @@ def rest(target: Target) -> str:
     if not target.rest:
         pytest.skip("needs --rest, the address of the server's REST API")
     return target.rest
+
+
+@pytest.fixture
+def server(channel: grpc.Channel, target: Target) -> Iterator[Server]:
+    """The server; afterwards it serves again what the other tests expect."""
+    server = Server(channel, target)
+    server.wait({1: AVAILABLE, 2: AVAILABLE})
+    yield server
+    server.reload(server.config(1, 2), server.bare)
+    server.wait({1: AVAILABLE, 2: AVAILABLE})
+    wait_until(lambda: server.states().get(3, END) == END, "version 3 has gone")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conformance_server import Target, call, counter
-from grpc_cases import IMAGE, PREDICT, predict_request
+from grpc_requests import IMAGE, PREDICT, predict_request
 from tensorflow_serving.apis import predict_pb2
 
 OVMS_CLIENT = Path(__file__).with_name("ovms_client.py")

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import pytest
 from conformance_server import Target, call
-from grpc_cases import CASES, CLASSIFY, PREDICT, REGRESS, GrpcCase, model_spec, predict_request
+from grpc_cases import CASES
+from grpc_requests import CLASSIFY, PREDICT, REGRESS, GrpcCase, model_spec, predict_request
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 

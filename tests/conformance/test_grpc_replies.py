@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from conformance_export import BARE, IMAGE_SIZE, expected_class_ids
 from conformance_server import Target, call, counter, model_states
-from grpc_cases import GET_MODEL_METADATA, IMAGE, PREDICT, model_spec, predict_request
+from grpc_requests import GET_MODEL_METADATA, IMAGE, PREDICT, model_spec, predict_request
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 AVAILABLE = 30

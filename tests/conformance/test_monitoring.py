@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from conformance_server import METRICS_PATH, Target, call, counter, send_http
-from grpc_cases import PREDICT, predict_request
+from grpc_requests import PREDICT, predict_request
 
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"

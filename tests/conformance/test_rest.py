@@ -15,7 +15,7 @@ import tensorflow as tf
 from conformance_export import BARE, expected_class_ids
 from conformance_server import HttpReply, Target, call, send_http
 from google.protobuf import json_format
-from grpc_cases import GET_MODEL_METADATA, IMAGE, model_spec
+from grpc_requests import GET_MODEL_METADATA, IMAGE, model_spec
 from rest_cases import CASES, RestCase
 from tensorflow_serving.apis import get_model_metadata_pb2
 
