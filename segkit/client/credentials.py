@@ -57,13 +57,25 @@ class Credentials:
             ConfigError: A file is missing or holds something else, or key and certificate do not
                 belong together.
         """
+        self.to_ssl()
         root = _read(self.ca, "--ca")
-        _check_ca(self.ca)
         if self.cert is None or self.key is None:
             return grpc.ssl_channel_credentials(root)
-        key, chain = _read(self.key, "--key"), _read(self.cert, "--cert")
-        _check_pair(self.cert, self.key)
-        return grpc.ssl_channel_credentials(root, key, chain)
+        return grpc.ssl_channel_credentials(
+            root, _read(self.key, "--key"), _read(self.cert, "--cert")
+        )
+
+    def to_ssl(self) -> ssl.SSLContext:
+        """The same for a socket.
+
+        Raises:
+            ConfigError: As of `to_grpc`.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _load_ca(context, self.ca)
+        if self.cert is not None and self.key is not None:
+            _load_pair(context, self.cert, self.key)
+        return context
 
 
 def _read(path: Path, flag: str) -> bytes:
@@ -77,8 +89,8 @@ def _read(path: Path, flag: str) -> bytes:
         ) from err
 
 
-def _check_ca(path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _load_ca(context: ssl.SSLContext, path: Path) -> None:
+    _read(path, "--ca")
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as err:
@@ -91,11 +103,10 @@ def _check_ca(path: Path) -> None:
         )
 
 
-def _check_pair(cert: Path, key: Path) -> None:
+def _load_pair(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     for path, flag, kind in ((cert, "--cert", "CERTIFICATE"), (key, "--key", "PRIVATE KEY")):
-        if f"{kind}-----".encode() not in path.read_bytes():
+        if f"{kind}-----".encode() not in _read(path, flag):
             raise _no_pem(flag, path, kind)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         # Without a password OpenSSL would ask for one on the terminal; gRPC takes none either.
         context.load_cert_chain(cert, key, password="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from segkit.client.handshake import Fault
 from segkit.errors import (
     ContractMismatch,
     MessageTooLarge,
@@ -56,42 +57,39 @@ _MEANINGS: Mapping[str, tuple[type[ServerError], str, str]] = {
         "serve a version made by `python -m segkit export`",
     ),
 }
-# What gRPC says of a connection by TLS that failed -> what it means, what was expected, next step.
+# Why a connection by TLS does not come about -> what it means, what was expected, next step.
 # None of it mends itself, so none is a ServerUnavailable, which clients wait out.
-_TLS_FAILURES: Mapping[str, tuple[str, str, str]] = {
-    "Hostname Verification Check failed": (
+_TLS: Mapping[Fault, tuple[str, str, str]] = {
+    Fault.SERVER_WANTS_TLS: (
+        "speaks TLS alone",
+        "the flags of a client that does",
+        "give --ca, --cert and --key: `python -m segkit serve-config --tls HOST` made the files",
+    ),
+    Fault.SERVER_HAS_NO_TLS: (
+        "does not speak TLS",
+        "a server that was started with --ssl_config_file",
+        "start it so, or leave out --ca, --cert and --key",
+    ),
+    Fault.OTHER_NAME: (
         "has a certificate for other names",
         "a certificate for the host of --server",
         "address it by a name in its certificate, or make another there by `python -m segkit "
         "serve-config --tls HOST --overwrite`",
     ),
-    "certificate has expired": (
-        "has a certificate that has expired",
-        "one that is valid today",
+    Fault.EXPIRED: (
+        "has a certificate that is not valid today",
+        "one that is, and clocks that are right",
         "make another there by `python -m segkit serve-config --tls HOST --overwrite`",
     ),
-    "CERTIFICATE_VERIFY_FAILED": (
+    Fault.OTHER_AUTHORITY: (
         "has a certificate that the authority of --ca did not sign",
         "the certificate of the authority that did",
-        "give the ca.crt that `python -m segkit serve-config --tls` made for that server",
+        "give the ca.crt that `python -m segkit serve-config --tls HOST` made for that server",
     ),
-    "WRONG_VERSION_NUMBER": (
-        "does not speak TLS",
-        "a server that was started with --ssl_config_file",
-        "start it so, or leave out --ca, --cert and --key",
-    ),
-}
-# A server that refuses the client's certificate, or its lack, closes the connection without a word.
-_CLOSED = re.compile("failed to connect.*(Socket closed|Connection reset|Broken pipe)")
-_CLOSED_MEANS = {
-    True: (
-        "a server that takes the client's certificate, or asks for none",
-        "give the --cert and --key that its authority signed (python -m segkit serve-config --tls "
-        "makes them) and see that they have not expired",
-    ),
-    False: (
-        "a model server that answers without TLS",
-        "give --ca, --cert and --key if it speaks TLS; if not, look at the log of the server",
+    Fault.CLIENT_REFUSED: (
+        "does not take the client's certificate, or wants one",
+        "one that its authority signed and that is valid today",
+        "give the client.crt and client.key beside its ca.crt as --cert and --key",
     ),
 }
 # What a server says that has no thread, or no room in its queue, for a request.
@@ -103,7 +101,7 @@ _OTHER = (ServerError, "an answer", "look at the log of the server")
 
 
 def server_error(
-    code: str, message: str, *, server: str, model: str, tls: bool = False
+    code: str, message: str, *, server: str, model: str, fault: Fault | None = None
 ) -> ServerError:
     """The error to raise for a request that failed.
 
@@ -112,15 +110,13 @@ def server_error(
         message: What the server, or gRPC, said of it.
         server: Address of the server.
         model: Name of the model that was asked for.
-        tls: Whether the connection is one by TLS.
+        fault: What a handshake found that keeps client and server apart.
     """
-    for sign, (meaning, expected, next_step) in _TLS_FAILURES.items():
-        if tls and code == "UNAVAILABLE" and sign in message:
-            return ServerError(
-                f"the model server at {server} {meaning} ({message})",
-                expected=expected,
-                next_step=next_step,
-            )
+    if fault is not None:
+        meaning, expected, next_step = _TLS[fault]
+        return ServerError(
+            f"the model server at {server} {meaning}", expected=expected, next_step=next_step
+        )
     if _OVERLOADED.search(message):
         return ServerOverloaded(
             f"the model server at {server} has no room for a request ({message})",
@@ -135,7 +131,5 @@ def server_error(
         "DEADLINE_EXCEEDED": f"the model server at {server} did not answer in time",
         "NOT_FOUND": f"the model server at {server} does not serve '{model}'",
     }.get(code, f"the model server at {server} failed a request to '{model}', {code}")
-    if code == "UNAVAILABLE" and _CLOSED.search(message):
-        expected, next_step = _CLOSED_MEANS[tls]
     reason = f" ({message})" if message else ""
     return kind(f"{problem}{reason}", expected=expected, next_step=next_step.format(model=model))

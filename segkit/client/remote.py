@@ -16,6 +16,7 @@ from segkit import contract
 from segkit.client import wire_pb2
 from segkit.client.credentials import Credentials
 from segkit.client.failures import server_error
+from segkit.client.handshake import find_fault
 from segkit.client.segmenter import resize_batch
 from segkit.client.wire import Array, decode_response, encode_request
 from segkit.contract import SERVED_MODELS_KEY, Metadata
@@ -108,7 +109,7 @@ class RemoteSegmenter:
         self._server, self._model_name = server, model_name
         self._version, self._label = version, label
         self._timeout_s = timeout_s
-        self._tls = credentials is not None
+        self._credentials = credentials
         if credentials is None:
             self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
         else:
@@ -224,9 +225,10 @@ class RemoteSegmenter:
         )
 
     def _error(self, code: str, message: str) -> ServerError:
-        return server_error(
-            code, message, server=self._server, model=self._model_name, tls=self._tls
-        )
+        fault = None
+        if code == "UNAVAILABLE" and self._metadata is None:  # never reached yet
+            fault = find_fault(self._server, self._credentials)
+        return server_error(code, message, server=self._server, model=self._model_name, fault=fault)
 
     def _explain(self, err: Any) -> ServerError:
         """The error of a failed call."""

@@ -7,6 +7,7 @@ import pytest
 
 from segkit import errors
 from segkit.client.failures import server_error
+from segkit.client.handshake import Fault
 
 KINDS = {
     grpc.StatusCode.UNAVAILABLE: errors.ServerUnavailable,
@@ -25,6 +26,15 @@ def test_every_status_code_has_its_error(code: grpc.StatusCode) -> None:
     assert type(error) is KINDS.get(code, errors.ServerError)
     assert "host:1" in error.problem
     assert "the reason" in error.problem
+    assert error.expected
+    assert error.next_step
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_of_a_handshake_has_its_error(fault: Fault) -> None:
+    error = server_error("UNAVAILABLE", "", server="host:1", model="street", fault=fault)
+    assert type(error) is errors.ServerError  # nothing that passes by waiting
+    assert "host:1" in error.problem
     assert error.expected
     assert error.next_step
 

@@ -14,6 +14,7 @@ import pytest
 from google.protobuf import text_format
 
 from segkit.client import Credentials, RemoteSegmenter
+from segkit.client.handshake import find_fault
 from segkit.contract import Metadata
 from segkit.errors import ConfigError, ServerError, ServerUnavailable
 from segkit.serving.containers import certificates
@@ -105,7 +106,8 @@ def test_a_client_with_a_certificate_is_served(
 def test_a_client_without_a_certificate_is_refused(tls: Path, serve: Serve) -> None:
     with serve(tls / "ssl.config") as address:
         error = refusal(address, Credentials(ca=tls / "ca.crt"))
-    assert isinstance(error, ServerUnavailable)
+    assert type(error) is ServerError
+    assert "does not take the client's certificate, or wants one" in error.problem
     assert "--cert and --key" in error.next_step
 
 
@@ -115,13 +117,16 @@ def test_a_client_of_another_authority_is_refused(tls: Path, serve: Serve, tmp_p
         ca=tls / "ca.crt", cert=tmp_path / "other/client.crt", key=tmp_path / "other/client.key"
     )
     with serve(tls / "ssl.config") as address:
-        assert "takes the client's certificate" in refusal(address, stranger).expected
+        error = refusal(address, stranger)
+    assert "does not take the client's certificate" in error.problem
+    assert "one that its authority signed" in error.expected
 
 
 def test_a_client_without_tls_is_told_of_the_flags(tls: Path, serve: Serve) -> None:
     with serve(tls / "ssl.config") as address:
         error = refusal(address, None)
-    assert isinstance(error, ServerUnavailable)
+    assert type(error) is ServerError
+    assert "speaks TLS alone" in error.problem
     assert "--ca, --cert and --key" in error.next_step
 
 
@@ -150,7 +155,7 @@ def test_a_server_whose_certificate_ended_is_refused(
     with serve(expired) as address:
         error = refusal(address, credentials(tls))
     assert type(error) is ServerError
-    assert "has a certificate that has expired" in error.problem
+    assert "has a certificate that is not valid today" in error.problem
 
 
 def test_a_server_without_tls_is_told_apart(
@@ -161,6 +166,26 @@ def test_a_server_without_tls_is_told_apart(
     assert type(error) is ServerError
     assert "does not speak TLS" in error.problem
     assert "leave out --ca" in error.next_step
+
+
+@pytest.mark.parametrize("count", range(10))  # which address gRPC tries last, changes
+def test_the_reason_is_found_on_a_host_of_several_addresses(
+    tls: Path, serve: Serve, count: int
+) -> None:
+    with serve(tls / "ssl.config") as address:
+        error = refusal(address.replace("127.0.0.1", "localhost"), None)
+    assert "speaks TLS alone" in error.problem
+
+
+def test_where_nobody_listens_there_is_no_fault_of_tls(tls: Path, serve: Serve) -> None:
+    with serve(tls / "ssl.config") as address:
+        pass
+    for client in (None, credentials(tls)):
+        assert isinstance(refusal(address, client), ServerUnavailable)
+
+
+def test_what_is_no_host_and_port_is_not_probed(tls: Path) -> None:
+    assert find_fault("unix:/tmp/none", credentials(tls)) is None
 
 
 # === The files ===
