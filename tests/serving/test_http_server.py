@@ -280,7 +280,8 @@ def test_stopping_finishes_what_has_begun_and_refuses_the_rest(api: Echo) -> Non
     server.start()
     with connect(server) as busy, connect(server) as sending, connect(server) as idle:
         busy.sendall(b"GET /wait HTTP/1.1\r\n\r\nGET /never HTTP/1.1\r\n\r\n")
-        sending.sendall(b"POST /sent HTTP/1.1\r\nContent-Length: 4\r\n\r\n")
+        sending.sendall(b"POST /sent HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert sending.recv(100).startswith(b"HTTP/1.1 100")
         assert api.waiting.acquire(timeout=PATIENCE_SECONDS)
         stopping = threading.Thread(target=server.stop, args=(PATIENCE_SECONDS,))
         stopping.start()
