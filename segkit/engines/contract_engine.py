@@ -26,6 +26,7 @@ from segkit.engines.base import (
     TensorSpec,
     read_metadata,
 )
+from segkit.engines.image_files import decode_image
 from segkit.errors import ContractMismatch
 from segkit.video.resize import resize_image, resize_mask
 
@@ -127,13 +128,18 @@ class ContractEngine(ABC):
         return results
 
     def _segment_encoded(self, files: Array, deadline: float | None) -> Array:
-        images = [_decode(file) for file in files]
+        images, sizes = [], []
+        for file in files:  # one at a time: of what was decoded only its size is kept
+            image = decode_image(file)
+            sizes.append((image.shape[0], image.shape[1]))
+            images.append(resize_image(image, self._image_size))
         masks = np.empty(len(files), object)
         if images:
-            batch = np.stack([resize_image(image, self._image_size) for image in images])
-            class_ids = self.segment(batch, confidence=False, deadline=deadline).class_ids
-            for index, (image, mask) in enumerate(zip(images, class_ids, strict=True)):
-                _, png = cv2.imencode(".png", resize_mask(mask, (image.shape[0], image.shape[1])))
+            class_ids = self.segment(
+                np.stack(images), confidence=False, deadline=deadline
+            ).class_ids
+            for index, (size, mask) in enumerate(zip(sizes, class_ids, strict=True)):
+                _, png = cv2.imencode(".png", resize_mask(mask, size))
                 masks[index] = png.tobytes()
         return masks
 
@@ -169,18 +175,3 @@ def _check_input(name: str, spec: TensorSpec, value: Array) -> None:
             Code.INVALID_ARGUMENT,
             f"Shape of tensor {name} [{sizes}] is not compatible with expected shape [{wanted}].",
         )
-
-
-def _decode(file: bytes) -> UInt8:
-    """JPEG or PNG -> uint8, (H, W, 3), RGB."""
-    if not file:
-        raise StatusError(Code.INVALID_ARGUMENT, "Input is empty.")
-    # As in the SavedModel, a photograph is not turned by what its EXIF says.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(file, np.uint8), flags)
-    if image is None:
-        raise StatusError(
-            Code.INVALID_ARGUMENT,
-            "Unknown image file format. One of JPEG, PNG, GIF, BMP required.",
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
