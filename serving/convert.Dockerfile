@@ -1,6 +1,6 @@
 # Converts to TensorRT with the very libraries that will run the engines: docker compose run --rm convert
 #
-# UNTESTED IN DOCKER AND ON A GPU: tests/test_compose.py holds it to the pins and to what
+# UNTESTED IN DOCKER AND ON A GPU: tests/test_convert_image.py holds it to the pins and to what
 # convert_to_tensorRT.py needs; nobody has built it yet.
 FROM tensorflow/serving:2.15.1-gpu
 
