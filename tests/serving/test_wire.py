@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,13 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from segkit.serving.wire import decode_tensor, encode_response, encode_tensor
+from segkit.serving.wire import (
+    MAX_FILLED_BYTES,
+    MAX_FILLED_STRINGS,
+    decode_tensor,
+    encode_response,
+    encode_tensor,
+)
 
 RNG = np.random.default_rng(3)
 TENSORS = {
@@ -117,3 +124,42 @@ def test_impossible_tensors_are_refused(change: str) -> None:
         proto.dtype = tf.string.as_datatype_enum
     with pytest.raises(ValueError):
         decode_tensor(proto)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [1, 10**9, 10**9, 3],
+        [2**62, 4, 4],
+        [2**62],
+        [1, 4096, 4096, 5],
+        [0, 2**62, 2**62],
+        [1] * 255,
+        [2**62] * 100_000,
+    ],
+    ids=["elements", "overflow", "one", "84 MB", "empty", "rank", "ranks"],
+)
+@pytest.mark.parametrize("values", [0, 1])
+def test_a_few_bytes_do_not_ask_for_gigabytes(shape: list[int], values: int) -> None:
+    proto = tf.make_tensor_proto(np.zeros(0, np.uint8))
+    del proto.tensor_shape.dim[:]
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.int_val[:] = [7] * values
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError):
+            decode_tensor(proto)
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_may_be_filled_in_is_bounded() -> None:
+    for dtype, most in ((tf.uint8, MAX_FILLED_BYTES), (tf.string, MAX_FILLED_STRINGS)):
+        proto = tf.make_tensor_proto([], dtype, shape=[0])
+        proto.tensor_shape.dim[0].size = most
+        assert decode_tensor(proto).shape == (most,)
+        proto.tensor_shape.dim[0].size += 1
+        with pytest.raises(ValueError, match="filled in"):
+            decode_tensor(proto)
