@@ -129,8 +129,9 @@ class Options:
 
 def run(options: Options) -> None:
     """Checks what is published, writes what fits it, and says how it is started."""
+    from segkit.serving.containers.compose import check_compose_files, compose_files
     from segkit.serving.containers.config import ServerConfig
-    from segkit.serving.containers.generated import write_files
+    from segkit.serving.containers.generated import GeneratedFile, write_files
     from segkit.serving.containers.memory import estimate_memory
 
     models, settings = _plan(options)
@@ -142,13 +143,21 @@ def run(options: Options) -> None:
     print(memory.render())
     if options.check:
         ServerConfig.read(options.output).check(models)
+        check_compose_files(compose_files(models, options.output, ssl_config=_ssl(options)))
         _check_ssl(options.output)
         print(f"{options.output} fits")
         return
     config = ServerConfig.build(models, settings)
     config.check(models)
     tls = _make_tls(options) if options.tls else None
-    files = _files(options, models, config.texts(), tls)
+    files = [
+        GeneratedFile(path=options.output / name, body=text)
+        for name, text in config.texts().items()
+    ]
+    if tls is not None:
+        ssl = options.output / SSL_CONFIG
+        files.append(GeneratedFile(path=ssl, body=tls.ssl_config, private=True))
+    files += compose_files(models, options.output, ssl_config=_ssl(options))
     changed = write_files(files, overwrite=options.overwrite)
     for path in (*(tls.written if tls else ()), *changed):
         print(f"{'wrote' if path.exists() else 'removed'} {path}")
@@ -232,24 +241,10 @@ def _check_ssl(folder: Path) -> None:
         print(f"TLS for {', '.join(server.names)}, until {server.expires:%Y-%m-%d}")
 
 
-def _files(
-    options: Options,
-    models: Sequence[PublishedModel],
-    texts: dict[str, str | None],
-    tls: TlsFiles | None,
-) -> list[GeneratedFile]:
-    from segkit.serving.containers.compose import ENV_FILE, OVERRIDE_FILE, env_text, override
-    from segkit.serving.containers.generated import GeneratedFile
-
-    folder = options.output
-    ssl = folder / SSL_CONFIG
-    files = [GeneratedFile(path=folder / name, body=text) for name, text in texts.items()]
-    if tls is not None:
-        files.append(GeneratedFile(path=ssl, body=tls.ssl_config, private=True))
-    env = env_text(models, folder, ssl_config=ssl if tls or ssl.exists() else None)
-    files.append(GeneratedFile(path=folder / ENV_FILE, body=env))
-    files.append(GeneratedFile(path=folder / OVERRIDE_FILE, body=override(models)))
-    return files
+def _ssl(options: Options) -> Path | None:
+    """The file for --ssl_config_file: that which is made now, or which is there."""
+    path = options.output / SSL_CONFIG
+    return path if options.tls or path.exists() else None
 
 
 def _describe(model: PublishedModel) -> str:

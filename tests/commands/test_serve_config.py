@@ -282,6 +282,18 @@ def test_check_finds_a_version_for_other_batches(
     assert "version 5 of 'segkit' is built and warmed up for 1, 8" in refused(capsys, "--check")
 
 
+@pytest.mark.usefixtures("street")
+def test_check_finds_what_docker_compose_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as a server that would start without TLS, although ssl.config is there."""
+    run("--tls", "gpu1")
+    env = Path("serving/compose.env")
+    env.write_text(env.read_text() + "SEGKIT_GPU=1\n")
+    assert run("--check") == 0
+    env.unlink()
+    message = refused(capsys, "--check")
+    assert "compose.env' does not say SEGKIT_SSL_CONFIG_FILE=/config/ssl.config" in message
+
+
 # === TLS ===
 
 

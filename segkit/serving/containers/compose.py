@@ -14,10 +14,20 @@ from typing import Any
 import yaml
 
 from segkit import contract
-from segkit.serving.containers.config import path_in_container
+from segkit.errors import ConfigError
+from segkit.serving.containers.config import WRITE_AGAIN, path_in_container
+from segkit.serving.containers.generated import GeneratedFile
 from segkit.serving.containers.published import PublishedModel
 
-__all__ = ["CONFIG_DIR", "ENV_FILE", "OVERRIDE_FILE", "compose_command", "env_text", "override"]
+__all__ = [
+    "ENV_FILE",
+    "OVERRIDE_FILE",
+    "check_compose_files",
+    "compose_command",
+    "compose_files",
+    "env_text",
+    "override",
+]
 
 ENV_FILE, OVERRIDE_FILE = "compose.env", "models.compose.yml"
 COMPOSE_FILE = "docker-compose.yml"
@@ -31,6 +41,33 @@ _HEALTH = (
     "printf 'GET /v1/models/%s HTTP/1.0\\r\\n\\r\\n' $$model >&3; "
     "grep -q '\"AVAILABLE\"' <&3 || exit 1; done"
 )
+
+
+def compose_files(
+    models: Sequence[PublishedModel], folder: Path, *, ssl_config: Path | None
+) -> list[GeneratedFile]:
+    """Both files, see `env_text` and `override`."""
+    return [
+        GeneratedFile(path=folder / ENV_FILE, body=env_text(models, folder, ssl_config=ssl_config)),
+        GeneratedFile(path=folder / OVERRIDE_FILE, body=override(models)),
+    ]
+
+
+def check_compose_files(files: Sequence[GeneratedFile]) -> None:
+    """Says whether all that must be said is there; more may be.
+
+    Raises:
+        ConfigError: A line is missing.
+    """
+    for file in files:
+        there = file.path.read_text(encoding="utf-8") if file.path.exists() else ""
+        missing = set((file.body or "").splitlines()) - set(there.splitlines())
+        if missing:
+            raise ConfigError(
+                f"'{file.path}' does not say {min(missing).strip()}",
+                expected="what docker compose must be told of these models, and of TLS",
+                next_step=WRITE_AGAIN,
+            )
 
 
 def env_text(

@@ -29,6 +29,7 @@ __all__ = [
     "MODELS",
     "MONITORING",
     "PLATFORM",
+    "WRITE_AGAIN",
     "ServerConfig",
     "path_in_container",
 ]
