@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, default="", help=text)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("server", default="") and not config.getoption("base_path", default=""):
+        raise pytest.UsageError("--server needs --base_path, see docs/conformance.md")
+
+
 @pytest.fixture(scope="session")
 def option(pytestconfig: pytest.Config) -> Callable[[str], str]:
     """The value of an option; "" too where pytest runs more than this folder and knows none."""
@@ -47,8 +52,6 @@ def export_root(
 ) -> Path:
     """The folder of all models, as the server sees it."""
     if option("server"):
-        if not option("base_path"):
-            pytest.fail("--server needs --base_path, see docs/conformance.md")
         return Path(option("base_path"))
     root: Path = tmp_path_factory.mktemp("conformance")
     write_export(root, model_name=model_name)

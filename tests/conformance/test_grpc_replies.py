@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -164,6 +165,19 @@ def test_an_empty_batch_has_an_empty_answer(channel: grpc.Channel, target: Targe
     empty = tf.make_tensor_proto(np.zeros(0, object), tf.string, shape=[0])
     request = predict_request(target.model_name, {"query": empty}, signature="describe")
     assert output(predict(channel, request), "metadata").shape == (0,)
+
+
+def test_an_empty_batch_of_images_has_an_empty_answer_unless_onednn_refuses_it(
+    channel: grpc.Channel, target: Target
+) -> None:
+    request = predict_request(target.model_name, {"image": IMAGE[:0]})
+    try:
+        answer = output(predict(channel, request))
+    except grpc.RpcError as err:  # TensorFlow's own, on CPUs where it convolves by oneDNN
+        assert err.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert re.search(r"\{\{node \S*conv", err.details(), re.IGNORECASE)
+    else:
+        assert (answer.shape, answer.dtype) == ((0, *IMAGE_SIZE), np.uint8)
 
 
 def test_metadata_holds_the_signatures_as_saved(channel: grpc.Channel, target: Target) -> None:
