@@ -207,7 +207,7 @@ def _check_batch_flags(options: Options, sizes: Sequence[int]) -> None:
             f"--max_batch_size is {wanted}, but the model is built and warmed up for batch sizes "
             f"{built}",
             expected=f"{sizes[-1]}, the largest of them, or 1 for no batching",
-            next_step="or publish it again with --batch_sizes, as in --batch_sizes 1 2 4",
+            next_step="give that, or publish it again with other --batch_sizes",
         )
     if wanted is None and options.cameras > 1 and sizes[-1] == 1:
         raise ConfigError(

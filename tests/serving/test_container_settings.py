@@ -70,11 +70,18 @@ def published(metadata: Metadata, *weights: int) -> PublishedModel:
 
 def test_memory_is_that_of_one_version_more_than_is_served(tiny_metadata: Metadata) -> None:
     height, width = tiny_metadata.image_size
-    activations = Settings().runs_at_once * height * width * PIXEL_BYTES
+    activations = 4 * height * width * PIXEL_BYTES  # the requests of a stream
     one = estimate_memory([published(tiny_metadata, 1000)], Settings())
     assert one.total_bytes == BASE_BYTES + 2 * (WEIGHTS * 1000 + activations)
     two = estimate_memory([published(tiny_metadata, 1000, 3000)], Settings())
     assert two.total_bytes == BASE_BYTES + WEIGHTS * 7000 + 3 * activations
+
+
+def test_images_that_are_computed_at_once() -> None:
+    assert Settings().images_at_once((1,)) == 4  # requests of one stream
+    assert Settings().images_at_once((1, 8)) == 8  # or one request of eight
+    plan = BatchPlan.for_cameras(8, (1, 8), frame_rate=25)
+    assert Settings(batches=plan).images_at_once((1, 8)) == 16  # two threads of eight
 
 
 def test_memory_is_held_to_the_gpu(tiny_metadata: Metadata) -> None:

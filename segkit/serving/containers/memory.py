@@ -1,7 +1,7 @@
 """GPU memory that the served models take, estimated: a number to compare with, not a promise.
 
     BASE + sum over models and loaded versions of (WEIGHTS x size on disk
-                                                   + runs at once x largest batch x H x W x PIXEL)
+                                                   + images at once x height x width x PIXEL)
 
 Loaded at the same time are the versions that are served and, during a swap, the one that comes.
 docs/serving.md says where the constants are from. NEVER COMPARED WITH A GPU.
@@ -66,7 +66,7 @@ def estimate_memory(models: Sequence[PublishedModel], settings: Settings) -> Mem
         sizes = []
         for version in model.versions:
             height, width = version.metadata.image_size
-            pixels = settings.runs_at_once * version.batch_sizes[-1] * height * width
+            pixels = settings.images_at_once(version.batch_sizes) * height * width
             sizes.append(WEIGHTS * version.weight_bytes + pixels * PIXEL_BYTES)
         total += sum(sizes) + max(sizes)
         counts.append(f"{len(sizes)} + 1 versions of {model.name}")

@@ -132,7 +132,12 @@ class Settings:
     labels: Mapping[str, int] = field(default_factory=dict)
     batches: BatchPlan | None = None
 
-    @property
-    def runs_at_once(self) -> int:
-        """Runs of one version that take memory at the same time."""
-        return self.batches.threads if self.batches else STREAM_WINDOW
+    def images_at_once(self, batch_sizes: Sequence[int]) -> int:
+        """Images that one version computes at the same time, at most.
+
+        Args:
+            batch_sizes: What the version is built for.
+        """
+        if self.batches is not None:
+            return self.batches.threads * self.batches.sizes[-1]
+        return max(STREAM_WINDOW, *batch_sizes)  # requests of one image, or one of many
