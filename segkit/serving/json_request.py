@@ -132,28 +132,34 @@ def _read_columns(value: Any, infos: Infos) -> dict[str, Array]:
 
 
 def _read_rows(rows: list[Any], infos: Infos) -> dict[str, Array]:
-    """The value of "instances": values of one input, or objects with one of each, but no mix."""
+    """The value of "instances": values of one input, or objects with one of each, but no mix.
+
+    They are read as a whole; only where that fails row by row, which finds the one to blame.
+    """
     # (There, bytes pass for an object here, and the other inputs are missed later.)
     if not _is_named(rows[0]) and len(infos) > 1:
         raise _invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
+    arrays = {}
+    for name, column in _columns(rows, infos).items():
+        array = stack_values(column, infos[name].dtype)
+        if array is not None:
+            arrays[name] = array
+    if _is_named(rows[0]):
+        return arrays if len(arrays) == len(infos) else _read_named_rows(rows, infos)
+    return arrays or _read_plain_rows(rows, infos)
+
+
+def _columns(rows: list[Any], infos: Infos) -> dict[str, list[Any]]:
+    """Rows by input; nothing where they are not all of a kind."""
     if _is_named(rows[0]):
         if all(_is_named(row) and row.keys() == infos.keys() for row in rows):
-            columns = {name: [row[name] for row in rows] for name in infos}
-            arrays = {name: stack_values(columns[name], infos[name].dtype) for name in infos}
-        else:
-            arrays = {}
-        read = _read_named_rows
-    else:
-        name = next(iter(infos))
-        plain = not any(map(_is_named, rows))
-        arrays = {name: stack_values(rows, infos[name].dtype) if plain else None}
-        read = _read_plain_rows
-    complete = {name: array for name, array in arrays.items() if array is not None}
-    # What cannot be read as a whole is read row by row, which finds the one to blame.
-    return complete if complete and len(complete) == len(arrays) else read(rows, infos)
+            return {name: [row[name] for row in rows] for name in infos}
+    elif dict not in set(map(type, rows)) or not any(map(_is_named, rows)):
+        return {next(iter(infos)): rows}
+    return {}
 
 
 def _is_named(row: Any) -> bool:
