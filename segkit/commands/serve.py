@@ -117,6 +117,10 @@ class Options:
     """likewise"""
 
     def __post_init__(self) -> None:
+        for name in vars(self):
+            # As in tensorflow_model_server, --ssl_config_file= says that there is none.
+            if name.endswith("_file") and getattr(self, name) == Path():
+                object.__setattr__(self, name, None)
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ConfigError(f"--{name} is {getattr(self, name)}", expected="0 to 65535")

@@ -156,6 +156,13 @@ def test_a_file_that_is_no_such_message_is_named(tmp_path: Path, flag: str) -> N
         settings(enable_batching=True, **{flag: tmp_path / "typo"})
 
 
+def test_an_empty_name_of_a_file_is_none() -> None:
+    """As docker-compose.yml gives it where no TLS is wanted."""
+    given = Options(model_base_path=Path("/models"), ssl_config_file=Path(""))
+    assert given.ssl_config_file is None
+    assert serve._settings(given).ssl_config is None
+
+
 def test_a_model_config_file_says_what_is_served(tmp_path: Path) -> None:
     path = write(
         tmp_path,
