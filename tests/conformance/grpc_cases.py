@@ -29,7 +29,7 @@ from grpc_requests import (
 from predict_cases import PREDICT_CASES
 from tensorflow_serving.apis import get_model_status_pb2
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "UNDECODABLE"]
 
 METHODS = (
     PREDICT,

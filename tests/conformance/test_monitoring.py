@@ -8,10 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from conformance_server import METRICS_PATH, Target, call, counter, send_http
+from grpc_cases import UNDECODABLE
 from grpc_requests import PREDICT, predict_request
 
 HEALTH = "/grpc.health.v1.Health/Check"
-SERVING = b"\x08\x01"
+WATCH = "/grpc.health.v1.Health/Watch"
+SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x03"  # HealthCheckResponse: its status in field 1
 REQUESTS = ":tensorflow:serving:request_count"
 REQUEST_LATENCY = ":tensorflow:serving:request_latency"
 RUNTIME_LATENCY = ":tensorflow:serving:runtime_latency"
@@ -34,6 +36,25 @@ def test_the_health_service_knows_no_other_name(channel: grpc.Channel, service: 
     with pytest.raises(grpc.RpcError) as caught:
         call(channel, HEALTH, health_request(service))
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("service", "state"),
+    [("", SERVING), ("PredictionService", SERVING), ("x", SERVICE_UNKNOWN)],
+)
+def test_health_may_be_watched(channel: grpc.Channel, service: str, state: bytes) -> None:
+    watch = channel.unary_stream(WATCH)(health_request(service), timeout=30)
+    assert next(watch) == state
+    watch.cancel()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="grpcio's health service answers INTERNAL, with a text of its own"
+)
+def test_the_health_service_refuses_what_it_cannot_read(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, HEALTH, UNDECODABLE)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_there_is_no_health_service_unless_it_is_wanted(bare_channel: grpc.Channel) -> None:
