@@ -15,6 +15,8 @@ COMMANDS = {
     "benchmark-export": "set all forms of a checkpoint side by side: size, accuracy, speed",
     "serve": "serve published versions as tensorflow/serving does, on this machine",
     "serve-config": "write the containers' configuration from what was published, checked",
+    "rollout": "bring a version into service on a running server, checked, compared and labelled",
+    "rollback": "undo the last roll-out",
     "predict-video": "segment a video file by a model server",
     "import-torch": "turn the authors' PyTorch weights into a checkpoint",
     "tensorrt-report": "predict how TF-TRT will split a network, without TensorRT",
