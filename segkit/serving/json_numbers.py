@@ -17,7 +17,7 @@ import numpy.typing as npt
 from segkit.engines import StatusError
 from segkit.serving.json_text import parse_object
 
-__all__ = ["lift_numbers"]
+__all__ = ["Lifted", "lift_numbers"]
 
 MIN_BYTES = 1 << 16  # below, the long way is short enough
 MAX_RANK = 31

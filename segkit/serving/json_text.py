@@ -32,6 +32,7 @@ __all__ = [
     "echo",
     "encode_text",
     "format_decimals",
+    "new_line",
     "parse_object",
     "quote",
     "to_double",

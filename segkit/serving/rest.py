@@ -14,8 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from tensorflow_serving.apis import model_pb2
@@ -30,6 +29,7 @@ from segkit.serving.json_reply import error_body, predict_body
 from segkit.serving.json_request import read_predict_call, read_signature_name
 from segkit.serving.json_text import parse_object
 from segkit.serving.servable import Servable
+from segkit.serving.service import ModelServices
 
 __all__ = ["RestApi"]
 
@@ -76,27 +76,6 @@ _GET = re.compile(
 )
 
 
-class Models(Protocol):
-    """Where the versions are, see `segkit.serving.models.Models`."""
-
-    def hold(self, spec: Any) -> AbstractContextManager[Servable]: ...
-
-
-class Services(Protocol):
-    """What the API asks, see `segkit.serving.service.ModelServices`."""
-
-    @property
-    def models(self) -> Models: ...
-
-    def model_status(self, spec: Any) -> Any: ...
-
-    def model_metadata(self, spec: Any, fields: Any) -> Any: ...
-
-    def observe(
-        self, model: str, api: str, entrypoint: str, code: Code, seconds: float
-    ) -> None: ...
-
-
 class _Route(NamedTuple):
     """What a path names; "" where it names nothing."""
 
@@ -122,7 +101,7 @@ class RestApi:
 
     def __init__(
         self,
-        services: Services,
+        services: ModelServices,
         *,
         timeout_s: float = 30.0,
         cors: bool = False,
