@@ -36,10 +36,10 @@ def test_a_folder_is_followed(server: Server, polled: Path) -> None:
     with Watch(lambda: server.answer(name)) as latest:
         publish(2)
         server.wait({1: END, 2: AVAILABLE}, name)
-        wait_until(lambda: latest.answers[-1] == 2, "version 2 answers")
+        wait_until(lambda: latest.answers[-1:] == [2], "version 2 answers")
         shutil.rmtree(polled / "2")
         server.wait({1: AVAILABLE, 2: END}, name)
-        wait_until(lambda: latest.answers[-1] == 1, "version 1 answers again")
+        wait_until(lambda: latest.answers[-1:] == [1], "version 1 answers again")
     assert latest.answers == [1, 2, 1]
     assert list(server.states(name)) == [2, 1]
     shutil.rmtree(polled / "1")

@@ -85,7 +85,7 @@ def test_a_version_loads_while_the_others_serve(server: Server) -> None:
     with Watch(lambda: server.states().get(3)) as third, Watch(server.answer) as latest:
         server.reload(server.config(1, 2, 3), server.bare)
         server.wait({3: AVAILABLE})
-        wait_until(lambda: latest.answers[-1] == 3, "version 3 answers")
+        wait_until(lambda: latest.answers[-1:] == [3], "version 3 answers")
     loading = [state for state in third.answers if state not in (None, END)]
     assert loading == sorted(loading), "START, LOADING, AVAILABLE, in this order"
     assert {LOADING, AVAILABLE} <= set(loading)
@@ -116,7 +116,7 @@ def test_one_version_replaces_another_without_a_gap(server: Server) -> None:
     with Watch(server.answer) as latest:
         server.reload(server.config(2), server.bare)
         server.wait({1: END, 2: AVAILABLE})
-        wait_until(lambda: latest.answers[-1] == 2, "version 2 answers")
+        wait_until(lambda: latest.answers[-1:] == [2], "version 2 answers")
     assert latest.answers == [1, 2]
 
 
@@ -174,7 +174,7 @@ def test_a_rollout_in_three_reloads_fails_no_request(server: Server) -> None:
         server.reload(server.config(1, 2, labels={"stable": 1}), server.bare)
         server.wait({2: AVAILABLE})
         server.reload(server.config(1, 2, labels={"stable": 2}), server.bare)
-        wait_until(lambda: stable.answers[-1] == 2, "the label moved")
+        wait_until(lambda: stable.answers[-1:] == [2], "the label moved")
         server.reload(server.config(2, labels={"stable": 2}), server.bare)
         server.wait({1: END})
     assert stable.answers == [1, 2]
