@@ -65,10 +65,11 @@ class Models:
                 not become available.
         """
         with self._reloading:
-            platforms = self._check(config)
+            before, platforms = self._platforms, self._check(config)
             self._platforms = platforms  # as there: kept even if what follows fails
             self._labels = self._new_labels(config)
-            new = self._apply(config)
+            managers = self._apply(config)
+            new = [manager for manager in managers if manager.name not in before]
         self._wait(new, timeout_s)
 
     @contextlib.contextmanager
@@ -152,19 +153,16 @@ class Models:
             if platform != TENSORFLOW:
                 raise _invalid(f"Model {name} requests unsupported platform {platform}")
         managers = dict(self._managers)
-        new = []
         for model in config.config:
-            manager = managers.get(model.name)
-            if manager is None:
-                manager = managers[model.name] = self._make_manager(model.name)
-                new.append(manager)
-            manager.configure(Path(model.base_path), model.model_version_policy)
+            if model.name not in managers:
+                managers[model.name] = self._make_manager(model.name)
+            managers[model.name].configure(Path(model.base_path), model.model_version_policy)
         for name in managers.keys() - self._platforms.keys():
             managers[name].configure(None)
+        for name in managers.keys() - self._managers.keys():
+            managers[name].start()
         self._managers = managers
-        for manager in new:
-            manager.start()
-        return new
+        return [managers[name] for name in self._platforms]
 
     def _wait(self, new: Sequence[VersionManager], timeout_s: float | None) -> None:
         end = None if timeout_s is None else time.monotonic() + timeout_s

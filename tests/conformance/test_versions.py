@@ -68,10 +68,6 @@ def test_a_model_that_is_left_out_goes_and_stays_listed(server: Server) -> None:
     assert caught.value.details() == f"Servable not found for request: Latest({THIRD})"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Models.reload waits for models it never had, not for those that come back",
-)
 def test_a_model_that_comes_back_answers_as_soon_as_reload_has(server: Server) -> None:
     back = model_config(SECOND, server.root / server.model, [1])
     server.reload(server.config(1, 2), server.bare, back)
