@@ -50,9 +50,10 @@ class PlaceOptions(ConnectionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.model_config_file is None) == (self.model_base_path is None):
-            given = "none" if self.model_config_file is None else "both"
             raise ConfigError(
-                f"of --model_config_file and --model_base_path {given} is given",
+                "neither --model_config_file nor --model_base_path is given"
+                if self.model_config_file is None
+                else "--model_config_file and --model_base_path are both given",
                 expected="the file that the server was started with; or, of a server of one model "
                 "without one, the folder of the versions as the server sees it",
                 next_step="for the containers: --model_config_file serving/models.config",
@@ -61,6 +62,11 @@ class PlaceOptions(ConnectionOptions):
             raise ConfigError(
                 f"--model_base_path is '{self.model_base_path}'",
                 expected="an absolute path, as the server sees it",
+            )
+        if self.model_config_file is not None and not self.model_config_file.is_file():
+            raise ConfigError(
+                f"--model_config_file '{self.model_config_file}' is no file",
+                expected="the file that the server was started with, on this machine",
             )
         if self.load_timeout <= 0:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Helpers: versions of the tiny model that differ, and a server with a configuration file."""
+"""Helpers: a server with a configuration file, and versions of the tiny model that differ."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from segkit.contract import Metadata
+from segkit.engines import Code, StatusError
 from segkit.export import publish
 from segkit.labels import Label, LabelMap
 from segkit.serving.configs import read_message
@@ -26,14 +27,16 @@ SPECIFIC_1 = (
 
 
 def write_versions(tiny_export: Path, model: Any, metadata: Metadata, folder: Path) -> Path:
-    """Writes folders: `same` as the tiny export, `swapped` answers, `broken`, `bus`, `small`."""
-    labels = metadata.labels
+    """Writes a folder of each: same, swapped, bus, small, broken.
+
+    `swapped` has other answers than the tiny export, `bus` another class, `small` another size.
+    """
     kernel, bias = model.layers[-1].get_weights()
     order = [2, 0, 1]
     swapped = tf.keras.models.clone_model(model)
     swapped.set_weights([*model.get_weights()[:-2], kernel[..., order], bias[order]])
     small = tf.keras.Sequential([tf.keras.Input((32, 48, 3)), *model.layers[1:]])
-    bus = LabelMap((*labels.labels[:2], Label("bus", (0, 60, 100))))
+    bus = LabelMap((*metadata.labels.labels[:2], Label("bus", (0, 60, 100))))
     for name, network, record in (
         ("swapped", swapped, metadata),
         ("bus", model, replace(metadata, labels=bus)),
@@ -47,6 +50,15 @@ def write_versions(tiny_export: Path, model: Any, metadata: Metadata, folder: Pa
     return folder
 
 
+def write_stand_ins(folder: Path) -> Path:
+    """Writes `same` and `broken`, which no engine has to run: see `served`."""
+    for name in ("same", "broken"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "saved_model.pb").touch()
+    (folder / "broken" / "is_broken").touch()
+    return folder
+
+
 @dataclass
 class Site:
     """A base path that is served by a configuration file."""
@@ -54,13 +66,19 @@ class Site:
     base_path: Path
     config_file: Path
     versions: Path
+    stand_ins: bool
     server: ModelServer
 
     def put(self, name: str, number: int) -> None:
-        """Publishes one of the folders of `write_versions` under a number."""
+        """Publishes one of the folders of `versions` under a number."""
         incoming = self.base_path / f".incoming-{number}"
         shutil.copytree(self.versions / name, incoming)
         os.rename(incoming, self.base_path / str(number))
+
+    def restart(self) -> None:
+        """Starts the server again, by the file."""
+        self.server.stop()
+        self.server = _start(self.config_file, self.stand_ins)
 
     @property
     def config(self) -> Any:
@@ -68,44 +86,61 @@ class Site:
         (entry,) = read_message(self.config_file, ModelServerConfig).model_config_list.config
         return entry
 
+    @property
     def states(self) -> dict[int, str]:
         return {x.number: x.state.name for x in self.server.models.statuses("segkit")}
 
     @property
-    def available(self) -> list[int]:
-        return sorted(self.server.versions["segkit"])
-
     def labels(self) -> dict[str, int]:
         return dict((self.server.models._labels or {}).get("segkit", {}))
 
-    def restart(self) -> None:
-        """Starts it again, by the file."""
-        self.server.stop()
-        self.server = start(self.config_file)
-
-
-def start(config_file: Path) -> ModelServer:
-    settings = ServerSettings(
-        poll_seconds=0.02, labels_before_versions=True, engine="tensorflow", max_threads=16
-    )
-    server = ModelServer(read_message(config_file, ModelServerConfig), settings)
-    server.start()
-    return server
-
 
 @contextmanager
-def served(versions: Path, folder: Path, more: str = SPECIFIC_1) -> Iterator[Site]:
-    """Version 1 of the model segkit, served; `more` is the rest of its entry in the file."""
+def served(
+    versions: Path, folder: Path, entry: str = SPECIFIC_1, *, stand_ins: bool = False
+) -> Iterator[Site]:
+    """Version 1 of the model segkit, served.
+
+    Args:
+        versions: What `write_versions` wrote, or `write_stand_ins`.
+        folder: Where the base path and the configuration are written.
+        entry: The rest of the model's entry in the file.
+        stand_ins: Whether versions are only said to be loaded.
+    """
     base_path, config_file = folder / "segkit", folder / "config" / "models.config"
     base_path.mkdir()
     config_file.parent.mkdir()
     shutil.copytree(versions / "same", base_path / "1")
     config_file.write_text(
         f'model_config_list {{ config {{ name: "segkit" base_path: "{base_path}" '
-        f'model_platform: "tensorflow" {more} }} }}\n'
+        f'model_platform: "tensorflow" {entry} }} }}\n'
     )
-    site = Site(base_path, config_file, versions, start(config_file))
+    site = Site(base_path, config_file, versions, stand_ins, _start(config_file, stand_ins))
     try:
         yield site
     finally:
         site.server.stop()
+
+
+class _StandIn:
+    engine_name = "stand-in:float32"
+
+    def __init__(self, name: str, path: Path) -> None:
+        if (path / "is_broken").exists():
+            raise StatusError(Code.INVALID_ARGUMENT, "it is broken")
+        self.name, self.version = name, int(path.name)
+        self.signature_defs: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def _start(config_file: Path, stand_ins: bool) -> ModelServer:
+    settings = ServerSettings(
+        poll_seconds=0.02, labels_before_versions=True, engine="tensorflow", max_threads=16
+    )
+    server = ModelServer(read_message(config_file, ModelServerConfig), settings)
+    if stand_ins:
+        server._load_version = _StandIn  # type: ignore[method-assign, assignment]
+    server.start()
+    return server

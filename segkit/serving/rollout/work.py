@@ -62,13 +62,14 @@ class Work:
             yield
         except BaseException as err:  # Ctrl-C too: the state is said before the program ends
             undone, sentence = self._undo(record.version)
+            ways_out = f"`{self._command}` undoes it, {AGAIN}"
             if not isinstance(err, SegkitError):
-                self.waiting.say(sentence)
+                self.waiting.say(sentence if undone else f"{sentence}; {ways_out}")
                 raise
             raise type(err)(
                 f"{err.problem}; {sentence}",
                 expected=err.expected,
-                next_step=err.next_step if undone else f"`{self._command}` undoes it, {AGAIN}",
+                next_step=err.next_step if undone else ways_out,
             ) from err
 
     def load(self, version: int, base: Serving) -> Serving:
