@@ -189,9 +189,11 @@ class Place:
 
     def names(self, version: int) -> bool:
         """Whether what is put back may load a version."""
-        entries = [] if self._before is None else self._before.model_config_list.config
-        policies = [entry.model_version_policy for entry in entries if entry.name == self.model]
-        return any(version in specified(each) or not specified(each) for each in policies)
+        if self._before is None:  # nothing is
+            return True
+        entries = self._before.model_config_list.config
+        (policy,) = (each.model_version_policy for each in entries if each.name == self.model)
+        return version in specified(policy) or not specified(policy)
 
     def write(self, served: Serving) -> None:
         """Has the file say what is served.
