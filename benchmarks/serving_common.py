@@ -34,6 +34,7 @@ __all__ = [
     "free_port",
     "machine",
     "noise",
+    "own_rss_mb",
     "write_record",
 ]
 
@@ -173,8 +174,7 @@ class ServerProcess:
     @property
     def rss_mb(self) -> float:
         """Its resident memory in MB (10^6 bytes)."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return _rss_mb(str(self.process.pid))
 
     @property
     def peak_rss_mb(self) -> float:
@@ -205,6 +205,16 @@ class ServerProcess:
             if line.startswith("Ctrl-C stops"):
                 self._serving.set()
         self._serving.set()
+
+
+def own_rss_mb() -> float:
+    """This process's resident memory in MB."""
+    return _rss_mb("self")
+
+
+def _rss_mb(process: str) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def free_port() -> int:
