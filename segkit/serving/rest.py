@@ -219,20 +219,21 @@ def _model_spec(route: _Route) -> Any:
 
 def _inflate(request: Request) -> bytes:
     """The body as it was before it was compressed; empty where that is impossible."""
-    if "gzip" not in request.headers.get("content-encoding", "") or not request.body:
-        return request.body
+    raw = request.body
+    if "gzip" not in request.headers.get("content-encoding", "") or not raw:
+        return raw
+    # A gzip file ends with its size, and no more than that is made of it.
+    size = int.from_bytes(raw[-4:], "little")
     inflater = zlib.decompressobj(GZIP_WBITS)
     try:
-        body = inflater.decompress(request.body, MAX_BODY_BYTES)
+        if 0 < size <= MAX_BODY_BYTES:
+            body = inflater.decompress(raw, size)
+            # What is left are the last bytes of the file, without any of the body.
+            if not inflater.decompress(inflater.unconsumed_tail, 1) and inflater.eof:
+                return body if not inflater.unused_data else b""
     except zlib.error as err:
-        logger.warning("REST: failed to uncompress a gzip body: %s", err)
-        return b""
-    if not inflater.eof or inflater.unused_data:
-        logger.warning(
-            "REST: a gzip body is incomplete, or more than %d bytes uncompressed", MAX_BODY_BYTES
-        )
-        return b""
-    return body
+        logger.debug("REST: failed to uncompress a gzip body: %s", err)
+    return b""
 
 
 def _invalid(message: str) -> StatusError:

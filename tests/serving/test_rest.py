@@ -107,34 +107,35 @@ GOOD_GZIP = gzip.compress(b'{"instances": [1]}')
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    "body",
     [
-        (b"no gzip", "incorrect header check"),
-        (GOOD_GZIP[:-5], "incomplete"),
-        (GOOD_GZIP + b"more", "incomplete"),
-        (GOOD_GZIP[:-8] + b"\0" * 8, "incorrect data check"),
+        b"no gzip",
+        b"x",
+        GOOD_GZIP[:-5],
+        GOOD_GZIP[:-4],
+        GOOD_GZIP + b"more",
+        GOOD_GZIP + GOOD_GZIP,
+        GOOD_GZIP[:-8] + b"0000" + GOOD_GZIP[-4:],  # another checksum
+        GOOD_GZIP[:-4] + b"\1\0\0\0",  # a smaller size
+        GOOD_GZIP[:-4] + b"\xff\0\0\0",  # a larger one
+        gzip.compress(b""),
     ],
 )
-def test_what_does_not_uncompress_is_an_empty_body(
-    api: RestApi, body: bytes, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_does_not_uncompress_is_an_empty_body(api: RestApi, body: bytes) -> None:
     reply = ask(api, "POST", f"{MODEL}:predict", body, content_encoding="gzip")
     assert error(reply) == "JSON Parse error: The document is empty"
-    assert reason in caplog.text
 
 
-def test_a_bomb_is_not_uncompressed(
-    api: RestApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bomb_is_not_uncompressed(api: RestApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "MAX_BODY_BYTES", 1000)
     for size, message in (
-        (999, "Is not object"),
+        (1000, "Is not object"),
         (1001, "JSON Parse error: The document is empty"),
+        (10**7, "JSON Parse error: The document is empty"),
     ):
         body = gzip.compress(b'"' + b"0" * (size - 2) + b'"')
         reply = ask(api, "POST", f"{MODEL}:predict", body, content_encoding="gzip")
         assert message in error(reply)
-    assert "more than 1000 bytes uncompressed" in caplog.text
 
 
 @pytest.mark.parametrize("target", [MODEL, f"{MODEL}/versions/1", f"{MODEL}/labels/ignored"])
