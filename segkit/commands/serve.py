@@ -177,6 +177,9 @@ class Options:
 
 def run(options: Options) -> None:
     """Serves until SIGINT (exit status 130) or SIGTERM (0)."""
+    from segkit.serving.memory import settle_memory
+
+    settle_memory()
     print(f"loading {_what(options)}", flush=True)
     from segkit.serving.server import ModelServer
 
