@@ -196,6 +196,8 @@ class ServerProcess:
         self.process.send_signal(number)
         status = self.process.wait(STOP_PATIENCE_S)
         self._reader.join(STOP_PATIENCE_S)
+        assert self.process.stdout
+        self.process.stdout.close()
         return status
 
     def _read(self) -> None:
