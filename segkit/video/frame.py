@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -26,11 +27,14 @@ class Frame:
         image: uint8, (H, W, 3), RGB.
         index: Position in the source, from 0.
         time: Seconds since the first frame, exact.
+        captured: When it was captured, or decoded, in seconds of time.perf_counter(): its age is
+            counted from there.
     """
 
     image: Image
     index: int
     time: Fraction
+    captured: float = field(default_factory=perf_counter)
 
     @property
     def time_s(self) -> float:
@@ -46,11 +50,16 @@ class SegmentedFrame:
         frame: The frame as it came from the source.
         mask: uint8, (H, W) of the frame, class ids.
         picture: uint8, (H, W, 3), RGB.
+        confidence: uint8, (H, W) of the frame, probability of the class times 255; None where it
+            was not asked for.
+        stage_ms: Stage -> milliseconds that it took for this frame, as far as it is known.
     """
 
     frame: Frame
     mask: Mask
     picture: Image
+    confidence: Mask | None = None
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,8 @@ class VideoInfo:
         rate: Frames a second, exact; the average where it varies.
         time_base: The unit that frame times are whole multiples of, seconds.
         num_frames: As the file declares it; 0 where it does not.
+        live: Whether frames come on their own time, so that only the newest matters; else none may
+            be lost.
     """
 
     height: int
@@ -70,6 +81,7 @@ class VideoInfo:
     rate: Fraction
     time_base: Fraction
     num_frames: int = 0
+    live: bool = False
 
 
 class Source(Protocol):
