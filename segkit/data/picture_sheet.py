@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from segkit.labels import IGNORE_ID, Label, LabelMap
-from segkit.video.drawing import Overlay
+from segkit.video.effects import Overlay
 
 __all__ = ["COLUMNS", "IGNORED_LABEL", "Picture", "Tile", "draw_sheet", "fit_tile", "lay_over"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2  # noqa: F401  before PyAV, whose libraries can make a later cv2.imshow hang
 
-from segkit.video.drawing import Overlay
-from segkit.video.files import FileSource
+from segkit.video.effects import Overlay
 from segkit.video.frame import Frame, SegmentedFrame, Sink, Source, VideoInfo
 from segkit.video.sinks import MaskSink, VideoFileSink
+from segkit.video.sources import FileSource
 
 __all__ = [
     "FileSource",

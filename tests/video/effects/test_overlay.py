@@ -7,7 +7,7 @@ import pytest
 
 from segkit.labels import IGNORE_ID, Label, LabelMap
 from segkit.video import Overlay
-from segkit.video.legend import Legend
+from segkit.video.effects.legend import Legend
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 
 from segkit.labels import LabelMap
 from segkit.video.frame import Image, Mask
-from segkit.video.legend import Legend
+from segkit.video.effects.legend import Legend
 
 __all__ = ["Overlay"]
 
