@@ -34,10 +34,12 @@ MAX_CHUNK_LINE_BYTES = 1024
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 _REQUEST_LINE = re.compile(r"([^ ]*) ([^ ]*) HTTP/1\.(\d{1,3})")
-_PATH = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*"
+# One loop over one alternative each: with a loop in a loop a bad target takes for ever.
+_CHARACTER = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2}"
 _TARGET = re.compile(
     rf"(?:[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*)?"  # the origin, which a proxy's client sends too
-    rf"(?P<target>(?P<path>{_PATH})(?:\?(?:\?|{_PATH})*)?(?:#(?:\?|{_PATH})*)?)"
+    rf"(?P<target>(?P<path>(?:{_CHARACTER})*)"
+    rf"(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?)"
 )
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ ;].*)?")

@@ -12,7 +12,7 @@ _HIGH_SURROGATE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _LAST_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _ENDS_IN_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][-+]?\d+)?")
-_NUMERALS = tuple("0123456789.eE+-")
+_NUMERALS = "0123456789.eE+-"
 _NUMBER_GOES_ON = (".", "e", "E")
 _SIGNS = ("+", "-")
 # A \u escape of a high surrogate that no low one follows; the backslash is not escaped itself.
@@ -75,7 +75,7 @@ def _matching_length(text: str, at: int) -> int:
     if sign and literal and literal[0] not in "NI":
         return sign
     matching = 0
-    for expected, given in zip(literal, text[at + sign :], strict=False):
+    for expected, given in zip(literal, text[at + sign : at + sign + len(literal)], strict=False):
         if expected != given:
             break
         matching += 1
@@ -84,9 +84,7 @@ def _matching_length(text: str, at: int) -> int:
 
 def _explain_number(text: str, at: int) -> tuple[str, int] | None:
     """What a point or an exponent lacks; None where the number is over and may have neither."""
-    begin = at
-    while text[begin - 1 : begin] in _NUMERALS:
-        begin -= 1
+    begin = len(text[:at].rstrip(_NUMERALS))
     number = _NUMBER.match(text, begin)
     if number is None or number.end() != at or number["exponent"]:
         return None

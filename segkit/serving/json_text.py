@@ -44,7 +44,8 @@ INDENT = 4
 FLOAT32_MAX = 3.4028234e38  # what RapidJSON holds a number against before it calls it a float
 
 _BYTE_ORDER_MARK = "\ufeff"
-_UNREADABLE_INTEGER = re.compile(r"-?\d{4300,}")  # longer than Python reads; Python gives no place
+# Longer than Python reads; it does not say where.
+_UNREADABLE_INTEGER = re.compile(r"(?<!\d)-?\d{4300,}")
 _ESCAPES = {code: f"\\u{code:04X}" for code in range(0x20)} | {
     ord(char): "\\" + letter
     for char, letter in zip('"\\\b\f\n\r\t', '"\\bfnrt', strict=True)  # "/" stays as it is

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -134,6 +135,16 @@ def test_a_get_may_have_a_body() -> None:
 )
 def test_what_is_no_request_is_refused(raw: bytes) -> None:
     assert refused(raw) == 400
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/" + b"a" * 60_000, b"/?" + b"a?" * 30_000, b"/?#" + b"%41" * 20_000, b"a" * 60_000],
+)
+def test_bad_targets_are_refused_soon(target: bytes) -> None:
+    begin = time.perf_counter()
+    assert refused(b"GET " + target + b'" HTTP/1.1\r\n\r\n') == 400
+    assert time.perf_counter() - begin < 5
 
 
 @pytest.mark.parametrize("method", [b"TRACE", b"CONNECT", b"get", b"BREW", b""])

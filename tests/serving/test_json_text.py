@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from typing import Any
 
 import pytest
@@ -198,3 +199,21 @@ def test_a_deep_echo_is_cut() -> None:
 def test_decimals_have_six_digits_or_all(number: float, float32: str, float64: str) -> None:
     assert format_decimals([number], "f") == [float32]
     assert format_decimals([number], "d") == [float64]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1" * 4299 + (b"," + b"1" * 4299) * 300 + b"," + b"1" * 5000 + b"]",
+        b"[1." + b"1" * 1_000_000 + b"e]",
+        b'["' + b"\\\\" * 500_000 + b"\\ud800" + b'"]',
+        b'["' + b"\\" * 999_999,
+        b"[" + b"[1]," * 200_000,
+        b"\t" * 1_000_000,
+    ],
+    ids=["integers", "fraction", "escapes", "backslashes", "lists", "blanks"],
+)
+def test_errors_are_found_in_time_proportional_to_the_text(body: bytes) -> None:
+    begin = time.perf_counter()
+    assert refused(body).startswith("JSON Parse error: ")
+    assert time.perf_counter() - begin < 10
