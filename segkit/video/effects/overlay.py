@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+
 import cv2
 import numpy as np
 
 from segkit.labels import LabelMap
+from segkit.video.effects.blending import Table, blend
+from segkit.video.effects.legend import Legend, shown_labels
 from segkit.video.frame import Image, Mask
-from segkit.video.effects.legend import Legend
 
 __all__ = ["Overlay"]
 
 EDGE_KERNEL = np.ones((3, 3), np.uint8)
-BLACK = (0, 0, 0)
 
 
+@dataclass(frozen=True)
 class Overlay:
     """Colours every pixel by its class, sharpens the borders, and explains the colours.
 
@@ -24,33 +29,45 @@ class Overlay:
     Args:
         labels: The classes.
         opacity: Share of the colour, 0 (the image alone) to 1 (the colours alone).
+        class_opacity: Class id -> opacity, for classes with one of their own.
         legend: Whether a panel names the colours.
     """
 
-    def __init__(self, labels: LabelMap, *, opacity: float = 0.5, legend: bool = True) -> None:
-        self._opacity = opacity
-        shown = [label for label in labels.labels if label.color != BLACK]
+    labels: LabelMap
+    _: KW_ONLY
+    opacity: float = 0.5
+    class_opacity: Mapping[int, float] = field(default_factory=dict)
+    legend: bool = True
+
+    def __call__(self, image: Image, mask: Mask, confidence: Mask | None = None) -> Image:
+        """The picture: uint8, (H, W, 3), RGB. The image stays as it is."""
         # OpenCV's colour maps go through unchanged, so an RGB table gives RGB.
-        self._colors = labels.palette().reshape(256, 1, 3)
-        self._opaque = np.zeros(256, np.uint8)
-        for class_id, label in enumerate(labels.labels):
-            self._opaque[class_id] = 255 if label in shown else 0
-        self._legend = Legend(shown) if legend and shown else None
-
-    def __call__(self, image: Image, mask: Mask) -> Image:
-        """The picture: uint8, (H, W, 3), RGB. The image stays as it is.
-
-        Args:
-            image: uint8, (H, W, 3), RGB.
-            mask: uint8, (H, W), class ids.
-        """
         colors = cv2.applyColorMap(mask, self._colors)
-        picture = cv2.addWeighted(image, 1 - self._opacity, colors, self._opacity, 0)
-        if self._opacity > 0:
-            edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, EDGE_KERNEL)
-            cv2.copyTo(colors, edges, picture)
-        opaque = cv2.LUT(mask, self._opaque)
-        picture = cv2.copyTo(picture, opaque, image.copy())
+        alpha = cv2.LUT(mask, self._alphas)
+        shown = cv2.compare(alpha, 0, cv2.CMP_GT)
+        if self.class_opacity:
+            picture = blend(colors, image, alpha)
+        else:  # half the time
+            mixed = cv2.addWeighted(image, 1 - self.opacity, colors, self.opacity, 0)
+            picture = cv2.copyTo(mixed, shown, image.copy())
+        edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, EDGE_KERNEL)
+        cv2.copyTo(colors, cv2.min(edges, shown), picture)
         if self._legend is not None:
             self._legend.draw(picture)
         return np.asarray(picture)
+
+    @cached_property
+    def _colors(self) -> Image:
+        return self.labels.palette().reshape(256, 1, 3)
+
+    @cached_property
+    def _alphas(self) -> Table:
+        alphas = np.zeros(256, np.uint8)
+        for class_id, label in enumerate(self.labels.labels):
+            if label in shown_labels(self.labels):
+                alphas[class_id] = round(255 * self.class_opacity.get(class_id, self.opacity))
+        return alphas
+
+    @cached_property
+    def _legend(self) -> Legend | None:
+        return Legend.of(self.labels) if self.legend else None

@@ -50,7 +50,7 @@ def test_no_opacity_gives_the_image(image: np.ndarray, labels: LabelMap) -> None
 
 
 def drawn(names: list[str], shape: tuple[int, int], fill: int) -> np.ndarray:
-    legend = Legend([Label(name, (200, 20 + i, 30)) for i, name in enumerate(names)])
+    legend = Legend(tuple(Label(name, (200, 20 + i, 30)) for i, name in enumerate(names)))
     picture = np.full((*shape, 3), fill, np.uint8)
     legend.draw(picture)
     return picture
