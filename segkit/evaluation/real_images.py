@@ -17,7 +17,7 @@ from segkit.data.reader import Sample
 from segkit.data.readers import open_reader
 from segkit.errors import ConfigError, DataError
 from segkit.labels import IGNORE_ID, LabelMap
-from segkit.video.files import FileSource
+from segkit.video.sources import FileSource
 
 __all__ = ["UNLABELED", "RealImage", "RealImages", "read_images"]
 
