@@ -298,16 +298,16 @@ def test_stopping_finishes_what_has_begun_and_refuses_the_rest(api: Echo) -> Non
 
 
 def test_stopping_cuts_off_what_does_not_end(api: Echo, caplog: pytest.LogCaptureFixture) -> None:
-    server = RestServer(api, threads=1)
+    server = RestServer(api, threads=2)
     server.start()
-    with connect(server) as stuck, connect(server) as waiting:
-        for client in (stuck, waiting):
+    with connect(server) as stuck, connect(server) as too:
+        for client in (stuck, too):
             client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
-        assert api.waiting.acquire(timeout=PATIENCE_SECONDS)
+            assert api.waiting.acquire(timeout=PATIENCE_SECONDS)
         begin = time.monotonic()
         server.stop(0.2)
         assert 0.1 < time.monotonic() - begin < 5
-        for client in (stuck, waiting):
+        for client in (stuck, too):
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""
     assert "cut off 2 requests" in caplog.text
