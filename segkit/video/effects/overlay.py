@@ -44,7 +44,7 @@ class Overlay:
         # OpenCV's colour maps go through unchanged, so an RGB table gives RGB.
         colors = cv2.applyColorMap(mask, self._colors)
         alpha = cv2.LUT(mask, self._alphas)
-        shown = cv2.compare(alpha, 0, cv2.CMP_GT)
+        shown = (alpha > 0).view(np.uint8)
         if self.class_opacity:
             picture = blend(colors, image, alpha)
         else:  # half the time
