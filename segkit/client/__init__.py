@@ -5,15 +5,20 @@ from __future__ import annotations
 from segkit.client.credentials import Credentials
 from segkit.client.local import LocalSegmenter
 from segkit.client.remote import RemoteSegmenter
-from segkit.client.segmenter import Segmenter
-from segkit.client.stream import DEFAULT_WINDOW, Report, stream
+from segkit.client.report import Report
+from segkit.client.segmenter import Answer, Segmenter
+from segkit.client.stream import Stream, stream
+from segkit.client.wire_format import RAW, WireFormat
 
 __all__ = [
-    "DEFAULT_WINDOW",
+    "RAW",
+    "Answer",
     "Credentials",
     "LocalSegmenter",
     "RemoteSegmenter",
     "Report",
     "Segmenter",
+    "Stream",
+    "WireFormat",
     "stream",
 ]

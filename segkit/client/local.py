@@ -11,7 +11,7 @@ import numpy as np
 
 from segkit import contract
 from segkit.client.failures import server_error
-from segkit.client.segmenter import resize_batch
+from segkit.client.segmenter import Answer, resize_batch
 from segkit.contract import Metadata
 from segkit.errors import ContractMismatch
 from segkit.video.frame import Image, Mask
@@ -27,12 +27,13 @@ class LocalSegmenter:
 
     Args:
         engine: The loaded version; `segkit.engines` has them.
+        confidence: Whether `submit` answers the confidence, too.
 
     Raises:
         ContractMismatch: The version does not describe itself as segkit's exports do.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, confidence: bool = False) -> None:
         if engine.metadata is None:
             raise ContractMismatch(
                 f"the version has no {contract.METADATA_FILE}",
@@ -40,11 +41,14 @@ class LocalSegmenter:
             )
         self._engine = engine
         self._metadata = engine.metadata
+        self._confidence = confidence
         # One at a time: an engine uses all cores for a single image.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="segment")
 
     @classmethod
-    def open(cls, version_dir: Path, engine: str = "auto") -> LocalSegmenter:
+    def open(
+        cls, version_dir: Path, engine: str = "auto", *, confidence: bool = False
+    ) -> LocalSegmenter:
         """Loads an exported version, such as `exports/1`.
 
         Raises:
@@ -54,24 +58,15 @@ class LocalSegmenter:
         """
         from segkit.engines import open_engine
 
-        return cls(open_engine(version_dir, engine))
+        return cls(open_engine(version_dir, engine), confidence=confidence)
 
     def segment(self, images: Image) -> Mask:
         """The masks of a batch, see `Segmenter`."""
-        from segkit.engines.base import StatusError
+        return np.asarray(self._run(contract.DEFAULT_SIGNATURE, images, None)[contract.CLASS_IDS])
 
-        resized = resize_batch(images, self._metadata.image_size)
-        try:
-            outputs = self._engine.run(contract.DEFAULT_SIGNATURE, {contract.IMAGE: resized})
-        except StatusError as err:
-            raise server_error(
-                err.code.name, err.message, server="this process", model="this version"
-            ) from err
-        return np.asarray(outputs[contract.CLASS_IDS])
-
-    def submit(self, image: Image) -> Future[Mask]:
+    def submit(self, image: Image, *, timeout_s: float | None = None) -> Future[Answer]:
         """Starts on one image, see `Segmenter`."""
-        return self._executor.submit(lambda: self.segment(image[None])[0])
+        return self._executor.submit(self._answer, image, timeout_s)
 
     def describe(self) -> Metadata:
         """What the version says of itself."""
@@ -81,6 +76,23 @@ class LocalSegmenter:
         """Finishes what is under way, drops what waits, and frees the model."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._engine.close()
+
+    def _answer(self, image: Image, timeout_s: float | None) -> Answer:
+        signature = "confidence" if self._confidence else contract.DEFAULT_SIGNATURE
+        outputs = self._run(signature, image[np.newaxis], timeout_s)
+        confidence = outputs[contract.CONFIDENCE][0] if self._confidence else None
+        return Answer(outputs[contract.CLASS_IDS][0], confidence)
+
+    def _run(self, signature: str, images: Image, timeout_s: float | None) -> dict[str, Mask]:
+        from segkit.engines.base import StatusError
+
+        resized = resize_batch(images, self._metadata.image_size)
+        try:
+            return self._engine.run(signature, {contract.IMAGE: resized}, timeout_s=timeout_s)
+        except StatusError as err:
+            raise server_error(
+                err.code.name, err.message, server="this process", model="this version"
+            ) from err
 
     def __enter__(self) -> LocalSegmenter:
         return self

@@ -17,8 +17,9 @@ from segkit.client import wire_pb2
 from segkit.client.credentials import Credentials
 from segkit.client.failures import server_error
 from segkit.client.handshake import find_fault
-from segkit.client.segmenter import resize_batch
+from segkit.client.segmenter import Answer, resize_batch
 from segkit.client.wire import Array, decode_response, encode_request
+from segkit.client.wire_format import RAW, WireFormat, class_map
 from segkit.contract import SERVED_MODELS_KEY, Metadata
 from segkit.errors import ConfigError, ContractMismatch, ModelNotFound, ServerError
 from segkit.video.frame import Image, Mask
@@ -76,10 +77,12 @@ class RemoteSegmenter:
         label: The label of the version to ask, such as "stable", in place of its number.
         timeout_s: Seconds a request may take, with its retries.
         credentials: For a server that speaks TLS; None: nothing is encrypted.
+        wire: How the images of `submit` travel.
+        confidence: Whether `submit` answers the confidence, too; only with raw images.
 
     Raises:
-        ConfigError: The address has no port, version and label are both given, or the credentials
-            cannot be used.
+        ConfigError: The address has no port, version and label are both given, the credentials
+            cannot be used, or the confidence is wanted of a JPEG.
 
     Example:
         with RemoteSegmenter("127.0.0.1:8500") as segmenter:
@@ -95,6 +98,8 @@ class RemoteSegmenter:
         label: str | None = None,
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
+        wire: WireFormat = RAW,
+        confidence: bool = False,
     ) -> None:
         if not ADDRESS.fullmatch(server):
             raise ConfigError(
@@ -106,6 +111,13 @@ class RemoteSegmenter:
             raise ConfigError(
                 f"version {version} and the label '{label}' are both given", expected="one of them"
             )
+        if confidence and wire != RAW:
+            raise ConfigError(
+                f"the confidence is wanted, and images travel as {wire}",
+                expected="raw images: a JPEG is answered by the classes alone",
+                next_step="--wire raw, or an effect without confidence",
+            )
+        self.wire, self._confidence = wire, confidence
         self._server, self._model_name = server, model_name
         self._version, self._label = version, label
         self._timeout_s = timeout_s
@@ -127,24 +139,32 @@ class RemoteSegmenter:
         self._lock = threading.Lock()
 
     def segment(self, images: Image) -> Mask:
-        """The masks of a batch, see `Segmenter`."""
-        request, shape = self._request(images)
-        return self._class_ids(self._call(request), shape)
+        """The masks of a batch, see `Segmenter`. They travel raw."""
+        resized = resize_batch(images, self.describe().image_size)
+        request = self._encode(contract.DEFAULT_SIGNATURE, {contract.IMAGE: resized})
+        outputs = decode_response(self._call(request))
+        try:
+            return class_map(outputs, contract.CLASS_IDS, resized.shape[:3])
+        except ValueError as err:
+            raise self._mismatch(str(err)) from err
 
-    def submit(self, image: Image) -> Future[Mask]:
+    def submit(self, image: Image, *, timeout_s: float | None = None) -> Future[Answer]:
         """Starts on one image, see `Segmenter`."""
-        request, shape = self._request(image[None])
-        future: Future[Mask] = Future()
-        call = self._predict.future(request, timeout=self._timeout_s)
+        resized = resize_batch(image[np.newaxis], self.describe().image_size)[0]
+        signature = "confidence" if self._confidence else self.wire.signature
+        request = self._encode(signature, self.wire.inputs(resized))
+        size = (resized.shape[0], resized.shape[1])
+        future: Future[Answer] = Future()
+        call = self._predict.future(request, timeout=timeout_s or self._timeout_s)
 
         def finish(done: Any) -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(self._class_ids(done.result(), shape)[0])
+                future.set_result(self._answer(done.result(), size, len(request)))
             except grpc.RpcError as err:
                 future.set_exception(self._explain(err))
-            except Exception as err:  # whoever waits for the mask raises it
+            except Exception as err:  # whoever waits for the answer raises it
                 future.set_exception(err)
 
         call.add_done_callback(finish)
@@ -183,11 +203,16 @@ class RemoteSegmenter:
     ) -> None:
         self.close()
 
-    def _request(self, images: Image) -> tuple[bytes, tuple[int, ...]]:
-        """The request for a batch of any size, and the shape that its reply must have."""
-        resized = resize_batch(images, self.describe().image_size)
-        request = self._encode(contract.DEFAULT_SIGNATURE, {contract.IMAGE: resized})
-        return request, resized.shape[:3]
+    def _answer(self, reply: bytes, size: tuple[int, int], sent_bytes: int) -> Answer:
+        outputs = decode_response(reply)
+        confidence = None
+        try:
+            mask = self.wire.mask(outputs, size)
+            if self._confidence:
+                confidence = class_map(outputs, contract.CONFIDENCE, (1, *size))[0]
+        except ValueError as err:
+            raise self._mismatch(str(err)) from err
+        return Answer(mask, confidence, sent_bytes, len(reply))
 
     def _encode(self, signature: str, inputs: dict[str, Array]) -> bytes:
         return encode_request(
@@ -204,18 +229,6 @@ class RemoteSegmenter:
         except grpc.RpcError as err:
             raise self._explain(err) from err
         return reply
-
-    def _class_ids(self, reply: bytes, shape: tuple[int, ...]) -> Mask:
-        outputs = decode_response(reply)
-        class_ids = outputs.get(contract.CLASS_IDS)
-        if class_ids is None:
-            raise self._mismatch(f"a reply has no '{contract.CLASS_IDS}', only {sorted(outputs)}")
-        if class_ids.dtype != np.uint8 or class_ids.shape != shape:
-            raise self._mismatch(
-                f"a reply has '{contract.CLASS_IDS}' of {class_ids.dtype} {class_ids.shape}, "
-                f"not of uint8 {shape}"
-            )
-        return class_ids
 
     def _mismatch(self, problem: str) -> ContractMismatch:
         return ContractMismatch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,7 +11,23 @@ from segkit.contract import Metadata
 from segkit.video.frame import Image, Mask
 from segkit.video.resize import resize_image
 
-__all__ = ["Segmenter", "resize_batch"]
+__all__ = ["Answer", "Segmenter", "resize_batch"]
+
+
+class Answer(NamedTuple):
+    """What a model says of one image.
+
+    Attributes:
+        mask: uint8, (h, w), class ids.
+        confidence: uint8, (h, w), probability of that class times 255; None if not asked for.
+        sent_bytes: Of the request; 0 where none travelled.
+        received_bytes: Of the reply.
+    """
+
+    mask: Mask
+    confidence: Mask | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 class Segmenter(Protocol):
@@ -33,14 +49,15 @@ class Segmenter(Protocol):
             ServerError: The model cannot be asked; the subclass says why.
         """
 
-    def submit(self, image: Image) -> Future[Mask]:
+    def submit(self, image: Image, *, timeout_s: float | None = None) -> Future[Answer]:
         """Starts on one image and returns at once; many may be under way.
 
         Args:
             image: uint8, (H, W, 3), RGB, 0..255.
+            timeout_s: Seconds until it is given up; the segmenter's own number if None.
 
         Returns:
-            A future of uint8, (h, w), class ids, that may raise what `segment` raises.
+            A future that may raise what `segment` raises.
         """
 
     def describe(self) -> Metadata:

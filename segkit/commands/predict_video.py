@@ -51,7 +51,7 @@ class Options(ConnectionOptions):
     report: Path | None = None
     """file for the figures of the last line, as JSON"""
     window: str = AUTO
-    """requests under way at the same time: a number, or auto (4)"""
+    """requests under way at the same time: a number, or auto (by what round trips take)"""
     max_outage: float = 30.0
     """seconds that the server may be away before the stream is given up"""
     overwrite: bool = False
@@ -71,7 +71,7 @@ class Options(ConnectionOptions):
 
 def run(options: Options) -> None:
     """Checks source, server and outputs, streams, and prints what it took."""
-    from segkit.client import DEFAULT_WINDOW, RemoteSegmenter, stream
+    from segkit.client import RemoteSegmenter, stream
     from segkit.video import FileSource, MaskSink, Overlay, VideoFileSink
 
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def run(options: Options) -> None:
             segmenter,
             sinks,
             draw=Overlay(metadata.labels, opacity=options.opacity, legend=options.legend),
-            window=DEFAULT_WINDOW if options.window == AUTO else int(options.window),
+            window=None if options.window == AUTO else int(options.window),
             max_outage_s=options.max_outage,
             on_frame=progress.show,
         )
@@ -123,26 +123,18 @@ def run(options: Options) -> None:
 
 def summary(report: Report) -> str:
     """The last line: frames, fps, latencies and the mean time of each stage."""
-    stages = " | ".join(f"{stage} {ms:.3g}" for stage, ms in report.stage_ms.items())
+    stages = " | ".join(f"{stage} {ms.mean:.3g}" for stage, ms in report.stage_ms.items())
     retries = f"   {report.retries:,} requests sent again" if report.retries else ""
     return (
-        f"{report.frames:,} frames   {report.fps:.3g} fps   p50 {report.latency_ms[50]:.3g} ms   "
-        f"p99 {report.latency_ms[99]:.3g} ms   {stages} ms{retries}"
+        f"{report.frames:,} frames   {report.fps:.3g} fps   p50 {report.latency_ms.p50:.3g} ms   "
+        f"p99 {report.latency_ms.p99:.3g} ms   {stages} ms{retries}"
     )
 
 
 def _write_report(path: Path, report: Report) -> None:
-    record = {
-        "frames": report.frames,
-        "seconds": report.seconds,
-        "fps": report.fps,
-        "latency_ms": {f"p{point}": value for point, value in report.latency_ms.items()},
-        "stage_ms": report.stage_ms,
-        "retries": report.retries,
-    }
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
         os.replace(partial, path)
     except OSError as err:
         raise ConfigError(

@@ -12,25 +12,15 @@ import numpy.typing as npt
 from segkit import contract
 from segkit.client import RemoteSegmenter
 from segkit.client.wire import decode_response
+from segkit.client.wire_format import encode_jpeg
 from segkit.evaluation.predictors import Predictor
 from segkit.video.resize import resize_image, resize_mask
 
-__all__ = ["EncodingSegmenter", "JpegPredictor", "encode_jpeg"]
+__all__ = ["EncodingSegmenter", "JpegPredictor"]
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 Size = tuple[int, int]
-
-
-def encode_jpeg(image: Image, quality: int) -> bytes:
-    """An image as JPEG with OpenCV's defaults: 4:2:0, baseline.
-
-    Args:
-        image: uint8, (H, W, 3), RGB.
-        quality: 1..100.
-    """
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 class EncodingSegmenter(RemoteSegmenter):

@@ -1,19 +1,22 @@
-"""Percentiles of latencies and the mean time of each stage."""
+"""Percentiles, and how long each stage takes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["StageTimer", "percentiles"]
+__all__ = ["StageTimer", "Summary", "percentiles"]
 
 T = TypeVar("T")
+
+KEPT = 10_000  # of the latest passes: a stream may run for months
 
 
 def percentiles(values: Sequence[float], points: Sequence[float] = (50, 90, 99)) -> list[float]:
@@ -26,19 +29,27 @@ def percentiles(values: Sequence[float], points: Sequence[float] = (50, 90, 99))
     return [float(value) for value in np.percentile(values, points, method="higher")]
 
 
+@dataclass(frozen=True)
+class Summary:
+    """Milliseconds of many passes; all are 0 where there was none."""
+
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+
+
 class StageTimer:
-    """Adds up what each stage takes. Threads may use it at the same time."""
+    """Notes what each stage takes. Threads may use it at the same time."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._counts: dict[str, int] = defaultdict(int)
+        self._seconds: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
         """Notes one pass of a stage."""
         with self._lock:
-            self._seconds[stage] += seconds
-            self._counts[stage] += 1
+            self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -59,10 +70,10 @@ class StageTimer:
             self.add(stage, time.perf_counter() - start)
             yield item
 
-    def mean_ms(self) -> dict[str, float]:
-        """Stage -> mean milliseconds of a pass."""
+    def summary(self, stage: str) -> Summary:
+        """Milliseconds of the latest passes of a stage."""
         with self._lock:
-            return {
-                stage: 1e3 * seconds / self._counts[stage]
-                for stage, seconds in self._seconds.items()
-            }
+            seconds = list(self._seconds.get(stage, ()))
+        if not seconds:
+            return Summary()
+        return Summary(1e3 * float(np.mean(seconds)), *percentiles([1e3 * s for s in seconds]))

@@ -30,7 +30,7 @@ def test_an_export_segments_as_its_model_does(tiny_export: Path, tiny_model: Any
     expected = np.argmax(tiny_model.predict(image[None].astype(np.float32), verbose=0)[0], -1)
     with LocalSegmenter.open(tiny_export / "1") as segmenter:
         assert segmenter.describe().image_size == (64, 96)
-        np.testing.assert_array_equal(segmenter.submit(image).result(timeout=60), expected)
+        np.testing.assert_array_equal(segmenter.submit(image).result(timeout=60).mask, expected)
         larger = np.repeat(np.repeat(image, 2, 0), 2, 1)
         np.testing.assert_array_equal(segmenter.segment(larger[None])[0], expected)
 

@@ -46,7 +46,7 @@ def test_many_requests_may_be_under_way(fake_server: Any) -> None:
     fake_server.answer = answer
     with RemoteSegmenter(fake_server.address) as segmenter:
         futures = [segmenter.submit(image) for image in images(3)]
-        masks = [future.result(timeout=20) for future in futures]
+        masks = [future.result(timeout=20).mask for future in futures]
     assert [int(mask[0, 0]) for mask in masks] == [0, 1, 2]
     assert masks[0].shape == SIZE
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segkit.client import RemoteSegmenter, stream
+from segkit.client import Answer, RemoteSegmenter, stream
 from segkit.errors import ContractMismatch, ServerUnavailable, VideoError
 from segkit.video.frame import Frame, SegmentedFrame
 
@@ -46,14 +46,14 @@ class ScriptedSegmenter:
         self.fail = fail
         self.requests = 0
 
-    def submit(self, image: np.ndarray) -> Future[np.ndarray]:
-        future: Future[np.ndarray] = Future()
+    def submit(self, image: np.ndarray, *, timeout_s: float | None = None) -> Future[Answer]:
+        future: Future[Answer] = Future()
         error = self.fail(self.requests)
         self.requests += 1
         if error is not None:
             future.set_exception(error)
         else:
-            future.set_result(image[..., 0])
+            future.set_result(Answer(image[..., 0]))
         return future
 
     def segment(self, images: np.ndarray) -> np.ndarray:
@@ -106,18 +106,19 @@ def test_report_has_every_stage_and_ordered_percentiles(fake_server: Any) -> Non
     with RemoteSegmenter(fake_server.address) as segmenter:
         report = stream(frames(12), segmenter, [Collector()])
     assert list(report.stage_ms) == ["decode", "send", "server", "draw", "write"]
-    assert all(value > 0 for value in report.stage_ms.values())
-    assert 0 < report.latency_ms[50] <= report.latency_ms[90] <= report.latency_ms[99]
+    for stage in (*report.stage_ms.values(), report.latency_ms, report.age_ms):
+        assert 0 < stage.p50 <= stage.p90 <= stage.p99
+        assert stage.mean > 0
     assert report.fps == pytest.approx(12 / report.seconds)
 
 
 def test_masks_are_brought_to_the_frames_size_and_drawn() -> None:
     class Half(ScriptedSegmenter):
-        def submit(self, image: np.ndarray) -> Future[np.ndarray]:
+        def submit(self, image: np.ndarray, *, timeout_s: float | None = None) -> Future[Answer]:
             return super().submit(image[::2, ::2])
 
     sink = Collector()
-    stream(frames(3), Half(), [sink], draw=lambda image, mask: image + mask[..., None] + 1)
+    stream(frames(3), Half(), [sink], draw=lambda image, mask, _: image + mask[..., None] + 1)
     assert sink.got[2].mask.shape == (64, 96)
     assert (sink.got[2].picture == 2 + 2 + 1).all()
     assert (sink.got[2].frame.image == 2).all()
@@ -169,7 +170,7 @@ def test_an_error_that_time_does_not_mend_is_raised_at_once() -> None:
     broken = ScriptedSegmenter(lambda nth: ContractMismatch("bad model") if nth == 3 else None)
     with pytest.raises(ContractMismatch, match="bad model"):
         stream(frames(20), broken, [Collector()])
-    assert broken.requests <= 3 + 1 + 4
+    assert broken.requests <= 3 + 1 + 8
 
 
 def test_a_source_that_fails_gives_its_frames_and_then_its_error() -> None:
@@ -198,7 +199,7 @@ def test_a_sink_that_fails_ends_an_endless_source() -> None:
 
 def test_an_interrupt_ends_the_stream_although_the_server_hangs() -> None:
     class Hanging(ScriptedSegmenter):
-        def submit(self, image: np.ndarray) -> Future[np.ndarray]:
+        def submit(self, image: np.ndarray, *, timeout_s: float | None = None) -> Future[Answer]:
             return super().submit(image) if self.requests < 3 else Future()
 
     def interrupt(segmented: SegmentedFrame) -> None:
@@ -221,7 +222,7 @@ def test_memory_is_bounded_however_slow_the_sink() -> None:
     class Slow(Collector):
         def write(self, segmented: SegmentedFrame) -> None:
             time.sleep(0.002)
-            assert read <= segmented.frame.index + 1 + 2 + 4 + 2
+            assert read <= segmented.frame.index + 1 + 2 + 4 + 3
             super().write(segmented)
 
     sink = Slow()

@@ -21,6 +21,7 @@ import pytest
 from segkit.__main__ import main
 from segkit.client import Report
 from segkit.commands.predict_video import Progress, summary
+from segkit.video.meters import Summary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -52,7 +53,8 @@ def test_a_clip_becomes_an_overlay_of_the_same_frames(
         assert word in lines[-1]
     record = json.loads(report.read_text())
     assert record["frames"] == 30
-    assert set(record["latency_ms"]) == {"p50", "p90", "p99"}
+    assert record["captured"] == 30 and record["drops"] == {}
+    assert set(record["latency_ms"]) == {"mean", "p50", "p90", "p99"}
 
 
 def test_the_process_never_imports_tensorflow(
@@ -191,8 +193,8 @@ def report(**changes: Any) -> Report:
     values: dict[str, Any] = {
         "frames": 1377,
         "seconds": 10.0,
-        "latency_ms": {50: 12.345, 90: 15.0, 99: 18.94},
-        "stage_ms": {"decode": 3.14, "server": 8.7},
+        "latency_ms": Summary(mean=13, p50=12.345, p90=15.0, p99=18.94),
+        "stage_ms": {"decode": Summary(mean=3.14), "server": Summary(mean=8.7)},
         "retries": 0,
     }
     return Report(**values | changes)

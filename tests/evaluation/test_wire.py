@@ -6,7 +6,8 @@ import pytest
 
 from segkit.errors import ContractMismatch
 from segkit.evaluation.predictors import SegmenterPredictor
-from segkit.evaluation.wire import EncodingSegmenter, JpegPredictor, encode_jpeg
+from segkit.client.wire_format import encode_jpeg
+from segkit.evaluation.wire import EncodingSegmenter, JpegPredictor
 from segkit.labels import LabelMap
 
 RNG = np.random.default_rng(3)

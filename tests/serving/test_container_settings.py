@@ -54,10 +54,10 @@ def test_batches_wait_a_quarter_of_a_frame_at_most() -> None:
 
 
 def test_the_window_of_a_stream_is_the_clients() -> None:
-    from segkit.client import DEFAULT_WINDOW
+    from segkit.client.window import RECORDED
     from segkit.serving.containers.settings import STREAM_WINDOW
 
-    assert STREAM_WINDOW == DEFAULT_WINDOW
+    assert STREAM_WINDOW == RECORDED
 
 
 def published(metadata: Metadata, *weights: int) -> PublishedModel:
