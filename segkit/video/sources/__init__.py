@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from segkit.video.sources.base import OpenSource
 from segkit.video.sources.file import FileSource
+from segkit.video.sources.selection import Selection
 
-__all__ = ["FileSource"]
+__all__ = ["FileSource", "OpenSource", "Selection"]
