@@ -14,8 +14,8 @@ from segkit.video.frame import Image, Mask
 __all__ = ["Blur", "Spotlight"]
 
 EDGE_WIDTH = 1 / 80  # share of the height: 6 pixels of 480
-# What is blurred loses all detail below sigma, so it may be made small first; a sigma of 3 pixels
-# there is enough that enlarging it shows no steps.
+# What is blurred loses all detail below sigma, so it may be made small first, as long as sigma
+# stays so many pixels: enough that enlarging it shows no steps.
 WORKING_SIGMA = 3.0
 # Mask pixels off the true edge still hold the foreground's colours; so many sigmas of them stay
 # out of the background, too.
@@ -51,14 +51,10 @@ class Blur:
 
     def _blurred(self, image: Image, where: Mask) -> Image:
         height, width = where.shape
-        scale = max(1.0, height * self.sigma / WORKING_SIGMA)
-        size = (
-            max(1, round(width / scale)),
-            max(1, round(height / scale)),
-        )  # (x, y), as cv2 has it
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        taken = cv2.resize(where, size, interpolation=cv2.INTER_AREA)
-        sigma = height * self.sigma / scale
+        sigma = height * self.sigma
+        small, taken = image, where
+        while sigma >= 2 * WORKING_SIGMA:
+            small, taken, sigma = _halved(small), _halved(taken), sigma / 2
         around = 2 * round(REMOVED_AROUND * sigma) + 1
         taken = cv2.dilate(taken, np.ones((around, around), np.uint8))
         weight = np.where(taken, np.float32(WEIGHT_OF_REMOVED), np.float32(1))
@@ -96,3 +92,10 @@ class Spotlight:
     @cached_property
     def _chosen(self) -> Table:
         return chosen_table(self.class_ids)
+
+
+def _halved(image: Image) -> Image:
+    """At half the size; several of these take a third of the time of one step."""
+    height, width = image.shape[:2]
+    size = (max(1, width // 2), max(1, height // 2))  # (x, y), as cv2 has it
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))

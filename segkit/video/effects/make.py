@@ -55,7 +55,7 @@ def make_effect(
     Args:
         text: Such as "overlay", "overlay:road=0.2,car=0.8", "replace:person:beach.jpg".
         labels: The classes; names are found in any case.
-        opacity: Share of the colours, for effects that mix.
+        opacity: Share of the colours in an overlay.
         legend: Whether a panel names the colours, for effects that show some.
 
     Raises:
@@ -128,6 +128,21 @@ def _side_by_side(wish: _Wish) -> Drawer:
     return SideBySide(right)
 
 
+def _mask(wish: _Wish) -> Drawer:
+    _check_bare(wish)
+    return MaskOnly(wish.labels, wish.legend)
+
+
+def _confidence(wish: _Wish) -> Drawer:
+    _check_bare(wish)
+    return ConfidenceMap(legend=wish.legend)
+
+
+def _original(wish: _Wish) -> Drawer:
+    _check_bare(wish)
+    return Original()
+
+
 def _replace(wish: _Wish) -> Drawer:
     names, _, backdrop = wish.rest.partition(":")
     if not backdrop:
@@ -149,7 +164,7 @@ EFFECTS: Mapping[str, Effect] = {
     "mask": Effect(
         usage="mask",
         meaning="the colours alone",
-        make=lambda wish: MaskOnly(wish.labels, wish.legend),
+        make=_mask,
     ),
     "side_by_side": Effect(
         usage="side_by_side[:EFFECT]",
@@ -159,7 +174,7 @@ EFFECTS: Mapping[str, Effect] = {
     "confidence": Effect(
         usage="confidence",
         meaning="where the model is sure, dark, and where it is not, bright",
-        make=lambda wish: ConfidenceMap(legend=wish.legend),
+        make=_confidence,
     ),
     "blur": Effect(
         usage="blur:CLASS,...",
@@ -184,7 +199,7 @@ EFFECTS: Mapping[str, Effect] = {
     "original": Effect(
         usage="original",
         meaning="the image as it came",
-        make=lambda wish: Original(),
+        make=_original,
     ),
 }
 
@@ -210,6 +225,11 @@ def _class_ids(names: str, wish: _Wish) -> tuple[int, ...]:
 def _misused(wish: _Wish, what: str) -> ConfigError:
     usage = EFFECTS[wish.text.partition(":")[0]].usage
     return ConfigError(f"the effect '{wish.text}' {what}", expected=usage)
+
+
+def _check_bare(wish: _Wish) -> None:
+    if wish.rest:
+        raise _misused(wish, "takes nothing after its name")
 
 
 def _check_opacity(opacity: float, what: str) -> None:

@@ -44,14 +44,13 @@ class Overlay:
         # OpenCV's colour maps go through unchanged, so an RGB table gives RGB.
         colors = cv2.applyColorMap(mask, self._colors)
         alpha = cv2.LUT(mask, self._alphas)
-        shown = (alpha > 0).view(np.uint8)
         if self.class_opacity:
             picture = blend(colors, image, alpha)
         else:  # half the time
-            mixed = cv2.addWeighted(image, 1 - self.opacity, colors, self.opacity, 0)
-            picture = cv2.copyTo(mixed, shown, image.copy())
+            picture = cv2.addWeighted(image, 1 - self.opacity, colors, self.opacity, 0)
+            cv2.copyTo(image, (alpha == 0).view(np.uint8), picture)
         edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, EDGE_KERNEL)
-        cv2.copyTo(colors, cv2.min(edges, shown), picture)
+        cv2.copyTo(colors, cv2.min(edges, alpha), picture)
         if self._legend is not None:
             self._legend.draw(picture)
         return np.asarray(picture)

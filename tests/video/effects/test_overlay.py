@@ -49,6 +49,27 @@ def test_no_opacity_gives_the_image(image: np.ndarray, labels: LabelMap) -> None
     np.testing.assert_array_equal(picture, image)
 
 
+def test_a_class_may_have_an_opacity_of_its_own(image: np.ndarray, labels: LabelMap) -> None:
+    mask = np.full((120, 160), 1, np.uint8)
+    mask[:, 60:] = 2
+    mask[:, 120:] = 0
+    overlay = Overlay(labels, opacity=0.25, class_opacity={2: 0.8}, legend=False)
+    picture = overlay(image, mask)
+    for columns, share, color in (
+        (slice(0, 59), 0.25, (128, 64, 128)),
+        (slice(61, 119), 0.8, (64, 0, 128)),
+        (slice(120, 160), 0, (0, 0, 0)),
+    ):
+        expected = (1 - share) * image[:, columns] + share * np.array(color)
+        np.testing.assert_allclose(picture[:, columns], expected, atol=1.5)
+
+
+def test_a_class_of_no_opacity_has_no_border_either(image: np.ndarray, labels: LabelMap) -> None:
+    mask = np.random.default_rng(1).integers(0, 2, (120, 160), np.uint8)
+    picture = Overlay(labels, class_opacity={1: 0}, legend=False)(image, mask)
+    np.testing.assert_array_equal(picture, image)
+
+
 def drawn(names: list[str], shape: tuple[int, int], fill: int) -> np.ndarray:
     legend = Legend(tuple(Label(name, (200, 20 + i, 30)) for i, name in enumerate(names)))
     picture = np.full((*shape, 3), fill, np.uint8)
