@@ -6,15 +6,24 @@ import cv2  # noqa: F401  before PyAV, whose libraries can make a later cv2.imsh
 
 from segkit.video.effects import Overlay
 from segkit.video.frame import Frame, SegmentedFrame, Sink, Source, VideoInfo
-from segkit.video.sinks import MaskSink, VideoFileSink
+from segkit.video.sinks import (
+    Controls,
+    JsonLinesSink,
+    MaskSink,
+    Settings,
+    VideoFileSink,
+)
 from segkit.video.sources import FileSource
 
 __all__ = [
+    "Controls",
     "FileSource",
     "Frame",
+    "JsonLinesSink",
     "MaskSink",
     "Overlay",
     "SegmentedFrame",
+    "Settings",
     "Sink",
     "Source",
     "VideoFileSink",
