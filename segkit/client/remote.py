@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,11 @@ __all__ = ["RemoteSegmenter"]
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-AVAILABLE = 30  # ModelVersionStatus.State
+START, LOADING, AVAILABLE = 10, 20, 30  # ModelVersionStatus.State
+# A connection that is gone without a word (a pulled cable, a router that forgot) answers nothing
+# until its system gives it up, after minutes. So many requests without an answer end it here.
+REOPEN_AFTER_TIMEOUTS = 8
+REOPEN_PAUSE_S = 10.0
 
 ADDRESS = re.compile(r".+:\d{1,5}|(unix|unix-abstract|dns|ipv4|ipv6):.+")
 STATUS_TIMEOUT_S = 5.0
@@ -62,6 +67,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     # Model servers are addressed directly; a proxy meant for web pages answers nonsense.
     ("grpc.enable_http_proxy", 0),
+    # A channel that is opened again must not take over the connection of the one before.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -122,19 +129,9 @@ class RemoteSegmenter:
         self._version, self._label = version, label
         self._timeout_s = timeout_s
         self._credentials = credentials
-        if credentials is None:
-            self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(
-                server, credentials.to_grpc(), options=CHANNEL_OPTIONS
-            )
-        # Replies stay bytes here, so that a bad one is our error and not gRPC's INTERNAL.
-        self._predict = self._channel.unary_unary(PREDICT)
-        self._status = self._channel.unary_unary(
-            GET_MODEL_STATUS,
-            request_serializer=wire_pb2.GetModelStatusRequest.SerializeToString,
-            response_deserializer=wire_pb2.GetModelStatusResponse.FromString,
-        )
+        self._open()
+        self._timeouts = 0  # in a row
+        self._opened_at = time.monotonic()
         self._metadata: Metadata | None = None
         self._lock = threading.Lock()
 
@@ -161,8 +158,11 @@ class RemoteSegmenter:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(self._answer(done.result(), size, len(request)))
+                answer = self._answer(done.result(), size, len(request))
+                self._timeouts = 0
+                future.set_result(answer)
             except grpc.RpcError as err:
+                self._count_timeout(err)
                 future.set_exception(self._explain(err))
             except Exception as err:  # whoever waits for the answer raises it
                 future.set_exception(err)
@@ -188,9 +188,45 @@ class RemoteSegmenter:
                 self._metadata = Metadata.from_json(record.item(), source=source)
             return self._metadata
 
+    def is_loading(self) -> bool:
+        """Whether the server says that a version of the model is being loaded."""
+        return bool(self._versions(self._model_name, START, LOADING))
+
     def close(self) -> None:
         """Closes the connection; requests under way fail."""
         self._channel.close()
+
+    def _open(self) -> None:
+        if self._credentials is None:
+            self._channel = grpc.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(
+                self._server, self._credentials.to_grpc(), options=CHANNEL_OPTIONS
+            )
+        # Replies stay bytes here, so that a bad one is our error and not gRPC's INTERNAL.
+        self._predict = self._channel.unary_unary(PREDICT)
+        self._status = self._channel.unary_unary(
+            GET_MODEL_STATUS,
+            request_serializer=wire_pb2.GetModelStatusRequest.SerializeToString,
+            response_deserializer=wire_pb2.GetModelStatusResponse.FromString,
+        )
+
+    def _count_timeout(self, err: Any) -> None:
+        """Opens the connection again after many requests in a row without an answer."""
+        if err.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._timeouts = 0
+            return
+        with self._lock:
+            self._timeouts += 1
+            now = time.monotonic()
+            silent = self._timeouts >= REOPEN_AFTER_TIMEOUTS
+            if not silent or now - self._opened_at < REOPEN_PAUSE_S:
+                return
+            self._timeouts, self._opened_at = 0, now
+            before = self._channel
+            self._open()
+        # Closed elsewhere: this runs in a thread of the channel itself.
+        threading.Thread(target=before.close, name="close-channel", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -264,25 +300,25 @@ class RemoteSegmenter:
         tensorflow/serving does not list its models over gRPC; the embedded server adds their names
         to the refusal. Otherwise the likely names are tried.
         """
-        versions = self._available_versions(self._model_name)
+        versions = self._versions(self._model_name, AVAILABLE)
         if versions:
             return f"one of the versions of '{self._model_name}': {_join(versions)}"
         for key, value in trailing_metadata:
             if key == SERVED_MODELS_KEY and value:
                 return f"one of the models served there: {', '.join(value.split(','))}"
         likely = contract.DEFAULT_MODEL_NAME
-        if likely != self._model_name and self._available_versions(likely):
+        if likely != self._model_name and self._versions(likely, AVAILABLE):
             return f"'{likely}', which is served there (the server does not list its models)"
         return "a model served there; the server does not list them, see its model configuration"
 
-    def _available_versions(self, model_name: str) -> list[int]:
+    def _versions(self, model_name: str, *states: int) -> list[int]:
         request = wire_pb2.GetModelStatusRequest()
         request.model_spec.name = model_name
         try:
             reply = self._status(request, timeout=STATUS_TIMEOUT_S)
         except grpc.RpcError:
             return []
-        return sorted(x.version for x in reply.model_version_status if x.state == AVAILABLE)
+        return sorted(x.version for x in reply.model_version_status if x.state in states)
 
 
 def _join(versions: list[int]) -> str:

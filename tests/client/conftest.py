@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import grpc
 import numpy as np
 import pytest
@@ -63,16 +65,30 @@ class FakeServer:
             self.requests += 1
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
+        signature = request.model_spec.signature_name
         try:
-            ids = self.answer(context, tf.make_ndarray(request.inputs["image"]))
+            if signature == "encoded":
+                (file,) = request.inputs["encoded_image"].string_val
+                image = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+                ids = self.answer(context, image[None, ..., ::-1])
+            else:
+                ids = self.answer(context, tf.make_ndarray(request.inputs["image"]))
         finally:
             with self._lock:
                 self.under_way -= 1
-        tensor = response.outputs["class_ids"]
-        tensor.dtype = tf.as_dtype(ids.dtype).as_datatype_enum
-        tensor.tensor_shape.CopyFrom(tf.TensorShape(ids.shape).as_proto())
-        tensor.int_val[:] = ids.ravel().tolist()
+        if signature == "encoded":
+            png = cv2.imencode(".png", ids[0])[1].tobytes()
+            response.outputs["encoded_mask"].CopyFrom(tf.make_tensor_proto([png]))
+            return response.SerializeToString()
+        self._put(response.outputs["class_ids"], ids)
+        if signature == "confidence":
+            self._put(response.outputs["confidence"], 255 - ids)
         return response.SerializeToString()
+
+    def _put(self, tensor: Any, values: np.ndarray) -> None:
+        tensor.dtype = tf.as_dtype(values.dtype).as_datatype_enum
+        tensor.tensor_shape.CopyFrom(tf.TensorShape(values.shape).as_proto())
+        tensor.int_val[:] = values.ravel().tolist()
 
     def status(self, raw: bytes, context: Any) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest.FromString(raw)
@@ -116,3 +132,11 @@ def fake_server(tiny_metadata: Metadata) -> Iterator[FakeServer]:
     server = FakeServer(tiny_metadata)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

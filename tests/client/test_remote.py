@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import threading
 from typing import Any
 
@@ -11,7 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
-from segkit.client import RemoteSegmenter
+from segkit.client import RemoteSegmenter, WireFormat
+from segkit.client.remote import REOPEN_AFTER_TIMEOUTS
 from segkit.contract import Metadata
 from segkit.errors import (
     ConfigError,
@@ -217,9 +217,57 @@ def test_a_version_and_a_label_are_one_too_many() -> None:
         RemoteSegmenter("127.0.0.1:1", version=1, label="stable")
 
 
-@pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def test_images_may_travel_as_jpeg_and_masks_as_png(fake_server: Any) -> None:
+    image = np.full((100, 200, 3), 1, np.uint8)
+    with RemoteSegmenter(fake_server.address, wire=WireFormat.parse("jpeg:85")) as segmenter:
+        answer = segmenter.submit(image).result(timeout=20)
+    assert answer.mask.shape == SIZE and answer.mask.dtype == np.uint8
+    assert (answer.mask == 1).all()
+    assert 0 < answer.sent_bytes < 2000  # 18,432 raw
+    assert 0 < answer.received_bytes < 2000
+
+
+def test_a_reply_of_another_png_is_a_contract_mismatch(fake_server: Any) -> None:
+    fake_server.answer = lambda context, batch: np.zeros((1, 8, 8), np.uint8)
+    with (
+        RemoteSegmenter(fake_server.address, wire=WireFormat(90)) as segmenter,
+        pytest.raises(ContractMismatch, match="'encoded_mask' is no PNG of 96x64 class ids"),
+    ):
+        segmenter.submit(images()[0]).result(timeout=20)
+
+
+def test_the_confidence_comes_with_the_mask_where_it_is_wanted(fake_server: Any) -> None:
+    with RemoteSegmenter(fake_server.address, confidence=True) as segmenter:
+        answer = segmenter.submit(images(3)[2]).result(timeout=20)
+    assert (answer.mask == 2).all()
+    assert answer.confidence is not None and (answer.confidence == 253).all()
+
+
+def test_a_jpeg_has_no_confidence(fake_server: Any) -> None:
+    with pytest.raises(ConfigError, match="the confidence is wanted, and images travel as jpeg:90"):
+        RemoteSegmenter(fake_server.address, confidence=True, wire=WireFormat(90))
+
+
+@pytest.mark.parametrize("text", ["jpeg", "jpeg:0", "jpeg:101", "png", "auto", ""])
+def test_another_wire_format_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--wire is"):
+        WireFormat.parse(text)
+    assert str(WireFormat.parse("jpeg:7")) == "jpeg:7"
+    assert str(WireFormat.parse("raw")) == "raw"
+
+
+def test_a_connection_that_has_gone_silent_is_opened_again(
+    fake_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segkit.client.remote.REOPEN_PAUSE_S", 0.0)
+    done = threading.Event()
+    fake_server.answer = lambda context, batch: done.wait(20) and batch[..., 0]
+    with RemoteSegmenter(fake_server.address) as segmenter:
+        segmenter.describe()
+        first = segmenter._channel
+        for _ in range(REOPEN_AFTER_TIMEOUTS):
+            with pytest.raises(PredictionTimeout):
+                segmenter.submit(images()[0], timeout_s=0.05).result(timeout=20)
+        assert segmenter._channel is not first
+        done.set()
+        assert segmenter.submit(images()[0]).result(timeout=20).mask.shape == SIZE
