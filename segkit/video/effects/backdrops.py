@@ -17,7 +17,7 @@ from segkit.video.frame import Image
 from segkit.video.resize import resize_image
 from segkit.video.sources import FileSource
 
-__all__ = ["Backdrop", "Clip", "Color", "Still", "make_backdrop"]
+__all__ = ["Backdrop", "Clip", "Color", "Still", "cover", "make_backdrop"]
 
 HEX_COLOR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 EXPECTED = "a colour such as #00ff00, or the file of a picture or a video"
