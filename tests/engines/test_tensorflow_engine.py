@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,3 +197,11 @@ def test_an_unknown_engine_is_refused_with_the_known_ones(tiny_export: Path) -> 
 def test_a_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not exist"):
         open_engine(tmp_path / "3")
+
+
+def test_closing_frees_the_graph_at_once(tiny_export: Path) -> None:
+    engine: Any = open_engine(tiny_export / "1", "tensorflow")
+    graph = weakref.ref(engine._session.graph)
+    assert graph() is not None
+    engine.close()
+    assert graph() is None
