@@ -10,6 +10,7 @@ from segkit.video.sinks import (
     Controls,
     JsonLinesSink,
     MaskSink,
+    PageSink,
     Settings,
     VideoFileSink,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "JsonLinesSink",
     "MaskSink",
     "Overlay",
+    "PageSink",
     "SegmentedFrame",
     "Settings",
     "Sink",
