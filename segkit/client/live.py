@@ -47,6 +47,7 @@ class LiveStream:
         timer: Notes "decode".
         max_staleness_s: The age at which a frame is left out.
         max_outage_s: Seconds that the server may be away.
+        close_source: Lets the thread go that waits for a frame.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class LiveStream:
         *,
         max_staleness_s: float,
         max_outage_s: float,
+        close_source: Callable[[], None] = lambda: None,
     ) -> None:
         self._painter, self._timer = painter, timer
+        self._close_source = close_source
         self._max_staleness_s, self._max_outage_s = max_staleness_s, max_outage_s
         self._newest: Slot[Frame] = Slot()
         self._picture: Slot[SegmentedFrame] = Slot()
@@ -111,6 +114,7 @@ class LiveStream:
         self, capture: threading.Thread, receive: threading.Thread, sent: Background[Request]
     ) -> None:
         self._stop()
+        self._close_source()
         sent.stop()
         capture.join()
         receive.join()

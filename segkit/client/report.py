@@ -64,6 +64,30 @@ class Report:
         """Frames that were not written."""
         return sum(self.drops.values())
 
+    def lines(self) -> list[str]:
+        """The same for people."""
+        means = " | ".join(f"{stage} {ms.mean:.3g}" for stage, ms in self.stage_ms.items())
+        retries = f"   {self.retries:,} requests sent again" if self.retries else ""
+        lines = [
+            f"{self.frames:,} frames   {self.fps:.3g} fps   p50 {self.latency_ms.p50:.3g} ms   "
+            f"p99 {self.latency_ms.p99:.3g} ms   {means} ms{retries}"
+        ]
+        rows = {**self.stage_ms, "latency": self.latency_ms, "age": self.age_ms}
+        lines.append("          " + "".join(f"{name:>9}" for name in ("p50", "p90", "p99")) + " ms")
+        lines += [
+            f"  {name:<8}" + "".join(f"{x:9.3g}" for x in (ms.p50, ms.p90, ms.p99))
+            for name, ms in rows.items()
+        ]
+        if self.sent_bytes:
+            lines.append(
+                f"a frame: {self.sent_bytes / 1e3:,.1f} KB up, {self.received_bytes / 1e3:,.1f} KB "
+                f"down; at most {self.window} requests under way"
+            )
+        if self.dropped:
+            lines.append(f"left out {self.dropped:,} of {self.captured:,} frames")
+            lines += [f"  {count:>6,}  {DROPS[cause]}" for cause, count in self.drops.items()]
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """The same as what json.dumps takes."""
         return {**asdict(self), "fps": self.fps}

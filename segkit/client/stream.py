@@ -69,7 +69,19 @@ def stream(
 
 
 class Stream:
-    """One stream, whose figures can be asked for while it runs. See `stream` for the arguments."""
+    """One stream, whose figures can be asked for while it runs; for its arguments see `stream`.
+
+    Args:
+        segmenter: See `stream`, as for the following.
+        live: As there.
+        draw: As there.
+        smooth: As there.
+        window: As there.
+        max_outage_s: As there.
+        max_staleness_s: As there.
+        close_source: Lets a thread go that waits for a frame of a live source; called when the
+            stream is left.
+    """
 
     def __init__(
         self,
@@ -81,6 +93,7 @@ class Stream:
         window: int | None = None,
         max_outage_s: float = 30.0,
         max_staleness_s: float = 2.0,
+        close_source: Callable[[], None] = lambda: None,
     ) -> None:
         self._timer = timer = StageTimer()
         servers = getattr(segmenter, "servers", 1)
@@ -95,6 +108,7 @@ class Stream:
                 timer,
                 max_staleness_s=max_staleness_s,
                 max_outage_s=max_outage_s,
+                close_source=close_source,
             )
         else:
             requests = self._start_requests(segmenter, allowed, lambda: True)

@@ -20,7 +20,8 @@ import pytest
 
 from segkit.__main__ import main
 from segkit.client import Report
-from segkit.commands.predict_video import Progress, summary
+from segkit.commands.prediction_figures import Progress
+from segkit.video.frame import VideoInfo
 from segkit.video.meters import Summary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,8 +50,9 @@ def test_a_clip_becomes_an_overlay_of_the_same_frames(
     assert len(list(masks.iterdir())) == 30
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("30 frames, 160x96, 29.97 fps")
-    for word in ("30 frames", "fps", "p50", "p99", "decode", "send", "server", "draw", "write"):
-        assert word in lines[-1]
+    (last,) = [line for line in lines if line.startswith("30 frames   ")]
+    for word in ("fps", "p50", "p99", "decode", "send", "server", "draw", "write"):
+        assert word in last
     record = json.loads(report.read_text())
     assert record["frames"] == 30
     assert record["captured"] == 30 and record["drops"] == {}
@@ -97,7 +99,7 @@ def test_wrong_inputs_are_told_and_leave_nothing(
         nobody = f"127.0.0.1:{probe.getsockname()[1]}"
     for flags, words in (
         (("--video", notes, "--server", running_server), "is not a video"),
-        (("--video", clip, "--server", nobody), "cannot be reached"),
+        (("--video", clip, "--server", nobody, "--wait", 0), "cannot be reached"),
         (("--video", clip, "--server", running_server, "--model_name", "x"), "does not serve 'x'"),
         (("--video", clip, "--server", "localhost"), "host:port"),
         (("--video", clip, "--opacity", 2), "--opacity is 2.0"),
@@ -186,7 +188,10 @@ def test_a_server_killed_and_started_again_costs_no_frame(
     assert predict("--video", clip, "--output", output, "--server", server) == 0
     with av.open(str(output)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 30
-    assert "requests sent again" in capsys.readouterr().out.splitlines()[-1]
+    assert "requests sent again" in capsys.readouterr().out
+
+
+INFO = VideoInfo(height=96, width=160, rate=Fraction(25), time_base=Fraction(1, 25), num_frames=40)
 
 
 def report(**changes: Any) -> Report:
@@ -200,16 +205,26 @@ def report(**changes: Any) -> Report:
     return Report(**values | changes)
 
 
-def test_the_last_line_has_all_figures() -> None:
+def test_the_last_lines_have_all_figures() -> None:
     expected = "1,377 frames   138 fps   p50 12.3 ms   p99 18.9 ms   decode 3.14 | server 8.7 ms"
-    assert summary(report()) == expected
-    assert summary(report(retries=4)).endswith("4 requests sent again")
+    assert report().lines()[0] == expected
+    assert report(retries=4).lines()[0].endswith("4 requests sent again")
+    latency = report().lines()[-2]
+    assert latency.split() == ["latency", "12.3", "15", "18.9"]
+    travelled = report(sent_bytes=47_100.0, received_bytes=9_850.0, window=3).lines()[-1]
+    assert travelled == "a frame: 47.1 KB up, 9.8 KB down; at most 3 requests under way"
+    left_out = report(captured=1389, drops={"replaced": 10, "late": 2}).lines()[-3:]
+    assert left_out == [
+        "left out 12 of 1,389 frames",
+        "      10  a newer one came before it could be sent",
+        "       2  its answer did not come in time",
+    ]
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    progress = Progress("auto", 40)
+    progress = Progress("auto", INFO)
     progress._last = time.perf_counter() - 60
     progress.show(None)  # type: ignore[arg-type]
     progress.finish()
@@ -219,7 +234,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
 
 
 def test_no_progress_means_none(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress("none", 0)
+    progress = Progress("none", INFO)
     progress._last = time.perf_counter() - 60
     progress.show(None)  # type: ignore[arg-type]
     assert capsys.readouterr().out == ""
