@@ -9,7 +9,6 @@ import pytest
 from tiny_checkpoints import add_tiny_network, save_tiny_checkpoint
 
 from segkit.client import LocalSegmenter
-from segkit.engines import StatusError
 from segkit.errors import CheckpointError
 from segkit.export.checkpoint_engine import CheckpointEngine
 from segkit.labels import LabelMap
@@ -40,11 +39,6 @@ def test_it_answers_as_its_network(checkpoint: Path, labels: LabelMap) -> None:
 def test_images_of_another_size_are_resized_by_the_segmenter(checkpoint: Path) -> None:
     with LocalSegmenter(CheckpointEngine(checkpoint)) as segmenter:
         assert segmenter.segment(np.zeros((2, 100, 50, 3), np.uint8)).shape == (2, 64, 96)
-
-
-def test_the_engine_itself_takes_one_size(checkpoint: Path) -> None:
-    with pytest.raises((StatusError, ValueError)):
-        CheckpointEngine(checkpoint).run("serving_default", {"image": np.zeros((1, 2, 2, 3), "u1")})
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
