@@ -70,7 +70,7 @@ def open_source(
         raise ConfigError(f"--rate is {rate}", expected="a number above 0")
     source = _open(text, begin, last, live, wanted, size, patience, options)
     fastest = _exact("--max_fps", max_fps)
-    if (begin, last, stride, fastest) == (0, None, 1, None):
+    if not begin and last is None and stride == 1 and fastest is None:
         return source
     try:
         return Selection(source, start=begin, end=last, stride=stride, max_fps=fastest)

@@ -14,8 +14,9 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _PASSWORD = re.compile(r"(://[^/?#:@\s]*):(?!\d*(?:[/?#\s]|$))(?:[^/?#\s]*|\S*)@")
 # Cameras also take them behind the host: ?password=..., /user=admin_password=..._channel=1.
 _SECRET = re.compile(
-    r"((?:passw(?:or)?d|pass|pwd|psw|token|secret|auth|signature|sig|[a-z_-]*key)=)[^&#/;\s]+?"
-    r"(?=[&#/;\s]|_[a-z]+=|$)",
+    r"(?<![a-z])((?:[a-z]+[_-])*"
+    r"(?:passw(?:or)?d|pass|pwd|psw|token|secret|auth|signature|sig|(?:api|access|stream)?key)=)"
+    r"[^&#/;\s]+?(?=[&#/;\s]|_[a-z]+=|$)",
     re.IGNORECASE,
 )
 
