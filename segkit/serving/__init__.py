@@ -1,7 +1,16 @@
-"""The embedded server: tensorflow/serving's gRPC services over engines, in this process.
+"""The embedded server: tensorflow/serving's API over engines, in this process.
 
-wire.py      tensors <-> bytes              servable.py  one loaded version
-predict.py   one request on one version     warmup.py    records replayed before a version serves
-folder.py    the numbered folders           versions.py  which versions are loaded, and their states
-service.py   the methods on raw bytes       grpc_server.py, server.py  ports, start and stop
+settings.py, server.py     how to serve; ports, start and stop
+models.py, versions.py     what is served: configurations, labels; versions and their states
+folder.py                  the numbered folders, and which of them a policy takes
+servable.py, warmup.py     one loaded version; the records replayed before it serves
+batching.py                requests that are run as one
+predict.py, inference.py   one request on one version; those that are refused
+service.py, grpc_server.py the methods on raw bytes; the gRPC port
+rest/                      the REST port
+wire.py                    tensors <-> bytes
+metrics.py, memory.py      what is counted; memory given back
+configs.py, config_poll.py tensorflow/serving's configuration files
+containers/                what its containers read, checked; certificates
+rollout/                   versions into service, and back
 """

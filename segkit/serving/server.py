@@ -16,10 +16,10 @@ from segkit.serving.config_poll import ConfigPoll
 from segkit.serving.configs import single_model
 from segkit.serving.folder import SAVED_MODEL_FILE
 from segkit.serving.grpc_server import create_grpc_server, server_credentials
-from segkit.serving.http_server import RestServer
 from segkit.serving.metrics import Metrics
 from segkit.serving.models import Models
-from segkit.serving.rest import RestApi
+from segkit.serving.rest.api import RestApi
+from segkit.serving.rest.server import RestServer
 from segkit.serving.servable import Loader, Servable
 from segkit.serving.service import ModelServices
 from segkit.serving.settings import ServerSettings

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_array import decode_base64, is_base64, type_name
-from segkit.serving.json_text import echo
+from segkit.serving.rest.json_array import decode_base64, is_base64, type_name
+from segkit.serving.rest.json_text import echo
 
 __all__ = ["check_examples"]
 

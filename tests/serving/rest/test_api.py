@@ -16,9 +16,9 @@ import pytest
 import tensorflow as tf
 
 from segkit.engines import Code, StatusError
-from segkit.serving import rest
-from segkit.serving.http_message import Reply, Request, error_page
-from segkit.serving.rest import RestApi
+from segkit.serving.rest import api as rest
+from segkit.serving.rest.api import RestApi
+from segkit.serving.rest.message import Reply, Request, error_page
 from segkit.serving.server import ModelServer
 from segkit.serving.service import ModelServices
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from segkit.engines import Code, StatusError
-from segkit.serving import json_numbers
-from segkit.serving.json_array import decode_base64
-from segkit.serving.json_examples import check_examples
-from segkit.serving.json_request import PredictCall, read_predict_call
+from segkit.serving.rest import json_numbers
+from segkit.serving.rest.json_array import decode_base64
+from segkit.serving.rest.json_examples import check_examples
+from segkit.serving.rest.json_request import PredictCall, read_predict_call
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (2, 6, 5, 3), np.uint8)
 

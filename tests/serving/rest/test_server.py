@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from segkit.errors import ConfigError
-from segkit.serving.http_message import Reply, Request
-from segkit.serving.http_server import Limits, RestServer
+from segkit.serving.rest.message import Reply, Request
+from segkit.serving.rest.server import Limits, RestServer
 
 PATIENCE_SECONDS = 20
 LONG = 3_000_000
@@ -332,7 +332,7 @@ def test_nothing_is_left_of_a_stopped_server(api: Echo) -> None:
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     gc.collect()
-    assert (open_files(), threading.active_count()) == (before, threads)
+    assert open_files() <= before and threading.active_count() <= threads
 
 
 def test_a_port_in_use_is_an_error() -> None:

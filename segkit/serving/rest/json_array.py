@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_text import echo, encode_text, to_double
+from segkit.serving.rest.json_text import echo, encode_text, to_double
 
 __all__ = [
     "decode_base64",

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from segkit.serving import http_message
-from segkit.serving.http_message import (
+from segkit.serving.rest import message
+from segkit.serving.rest.message import (
     HttpError,
     Reply,
     Request,
@@ -166,14 +166,14 @@ def test_chunks_have_sizes(size: bytes) -> None:
 
 def test_heads_have_a_limit() -> None:
     line = b"GET / HTTP/1.1\r\na: "
-    room = http_message.MAX_HEAD_BYTES - len(line)
+    room = message.MAX_HEAD_BYTES - len(line)
     assert len(parse(line + b"b" * room + b"\r\n\r\n")) == 1
     assert refused(line + b"b" * (room + 1) + b"\r\n\r\n") == 400
     assert refused(line + b"b" * (room + 1)) == 400
 
 
 def test_bodies_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_message, "MAX_BODY_BYTES", 4)
+    monkeypatch.setattr(message, "MAX_BODY_BYTES", 4)
     (request,) = parse(POST)
     assert request.body == b"body"
     assert refused(POST.replace(b": 4", b": 5")) == 413

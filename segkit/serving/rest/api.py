@@ -21,13 +21,13 @@ from tensorflow_serving.apis import model_pb2
 
 from segkit.contract import DEFAULT_SIGNATURE
 from segkit.engines import Code, StatusError
-from segkit.serving.http_message import MAX_BODY_BYTES, Reply, Request, error_page
 from segkit.serving.inference import CLASSIFY, REGRESS, refuse_inference
-from segkit.serving.json_examples import check_examples
-from segkit.serving.json_proto import SIGNATURE_DEF, metadata_body, status_body
-from segkit.serving.json_reply import error_body, predict_body
-from segkit.serving.json_request import read_predict_call, read_signature_name
-from segkit.serving.json_text import parse_object
+from segkit.serving.rest.json_examples import check_examples
+from segkit.serving.rest.json_proto import SIGNATURE_DEF, metadata_body, status_body
+from segkit.serving.rest.json_reply import error_body, predict_body
+from segkit.serving.rest.json_request import read_predict_call, read_signature_name
+from segkit.serving.rest.json_text import parse_object
+from segkit.serving.rest.message import MAX_BODY_BYTES, Reply, Request, error_page
 from segkit.serving.servable import Servable
 from segkit.serving.service import ModelServices
 

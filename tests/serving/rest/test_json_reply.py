@@ -11,8 +11,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_proto import metadata_body, status_body
-from segkit.serving.json_reply import error_body, predict_body
+from segkit.serving.rest.json_proto import metadata_body, status_body
+from segkit.serving.rest.json_reply import error_body, predict_body
 
 
 def strings(*values: bytes) -> Any:

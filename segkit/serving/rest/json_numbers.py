@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.engines import StatusError
-from segkit.serving.json_text import parse_object
+from segkit.serving.rest.json_text import parse_object
 
 __all__ = ["Lifted", "lift_numbers"]
 

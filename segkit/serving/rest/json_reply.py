@@ -17,8 +17,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_array import dtype_name
-from segkit.serving.json_text import decode_text, encode_text, format_decimals, new_line, quote
+from segkit.serving.rest.json_array import dtype_name
+from segkit.serving.rest.json_text import decode_text, encode_text, format_decimals, new_line, quote
 
 __all__ = ["error_body", "predict_body"]
 

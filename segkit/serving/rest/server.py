@@ -13,7 +13,7 @@ import socket
 import threading
 
 from segkit.errors import ConfigError
-from segkit.serving.http_connection import Api, Hub, Limits
+from segkit.serving.rest.connection import Api, Hub, Limits
 
 __all__ = ["Limits", "RestServer"]
 

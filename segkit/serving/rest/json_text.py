@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_errors import explain, find_lone_surrogate
+from segkit.serving.rest.json_errors import explain, find_lone_surrogate
 
 __all__ = [
     "decode_text",

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from segkit.engines import Code, StatusError
-from segkit.serving.json_text import decode_text, echo, encode_text, format_decimals, parse_object
+from segkit.serving.rest.json_text import (
+    decode_text,
+    echo,
+    encode_text,
+    format_decimals,
+    parse_object,
+)
 
 
 def refused(body: bytes) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
-from segkit.serving.http_message import (
+from segkit.serving.rest.message import (
     HttpError,
     Reply,
     Request,

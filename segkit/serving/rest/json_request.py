@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from segkit.contract import DEFAULT_SIGNATURE
 from segkit.engines import Code, StatusError
-from segkit.serving.json_array import from_integers, is_base64, read_array, stack_values
-from segkit.serving.json_numbers import Lifted, lift_numbers
-from segkit.serving.json_text import echo, parse_object
+from segkit.serving.rest.json_array import from_integers, is_base64, read_array, stack_values
+from segkit.serving.rest.json_numbers import Lifted, lift_numbers
+from segkit.serving.rest.json_text import echo, parse_object
 
 __all__ = ["PredictCall", "read_predict_call", "read_signature_name"]
 
