@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from segkit.client.wire_format import encode_jpeg
 from segkit.errors import ContractMismatch
 from segkit.evaluation.predictors import SegmenterPredictor
-from segkit.client.wire_format import encode_jpeg
 from segkit.evaluation.wire import EncodingSegmenter, JpegPredictor
 from segkit.labels import LabelMap
 
