@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,29 +54,34 @@ def plot_sweep(path: Path, found: Sweep) -> None:
         path: The PNG to write.
         found: A sweep of at least one step with requests.
     """
-    steps = sorted(
-        (step for step in found.steps if step.figures.requests), key=lambda step: step.cameras
-    )
+    steps = [step for step in found.steps if step.figures.requests]
+    # A number that ran twice counts as its verification did.
+    latest = sorted({step.cameras: step.figures for step in steps}.items())
     figure, axes = _axes("Latency by cameras")
     for name, color in LINES.items():
-        finite = [
-            (step.cameras, step.figures.latency_ms[name])
-            for step in steps
-            if math.isfinite(step.figures.latency_ms[name])
-        ]
-        axes.plot(*zip(*finite, strict=True) if finite else ((), ()), color=color, label=name)
-    top = max([step.figures.deadline_ms for step in steps] + _finite_p99(found))
+        points = [(cameras, figures.latency_ms[name]) for cameras, figures in latest]
+        _draw(axes.plot, [point for point in points if math.isfinite(point[1])], color, label=name)
+    known = [ms for _, figures in latest for ms in figures.latency_ms.values() if ms < math.inf]
+    above = 1.5 * max([figures.deadline_ms for _, figures in latest] + known)
     for holds, color, marker in ((True, HELD, "o"), (False, MISSED, "x")):
-        # Where the 99th percentile was never answered, the mark is above all that was.
         marks = [
-            (step.cameras, min(step.figures.latency_ms["p99"], 1.5 * top))
+            (step.cameras, min(step.figures.latency_ms["p99"], above))
             for step in steps
             if step.figures.holds is holds
         ]
-        if marks:
-            name = "held" if holds else "not held"
-            axes.scatter(
-                *zip(*marks, strict=True), color=color, marker=marker, label=name, zorder=3
+        name = "held" if holds else "not held"
+        _draw(axes.scatter, marks, color, marker=marker, label=name, zorder=3)
+    for cameras, figures in latest:
+        if figures.latency_ms["p99"] == math.inf:
+            axes.annotate(
+                "p99: never",
+                (cameras, above),
+                xytext=(-6, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=MISSED,
+                fontsize=8,
             )
     axes.set_xlabel("cameras", color=MUTED)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -85,9 +91,12 @@ def plot_sweep(path: Path, found: Sweep) -> None:
     _save(figure, path)
 
 
-def _finite_p99(found: Sweep) -> list[float]:
-    latencies = [step.figures.latency_ms["p99"] for step in found.steps if step.figures.requests]
-    return [ms for ms in latencies if math.isfinite(ms)]
+def _draw(
+    draw: Callable[..., Any], points: Sequence[tuple[int, float]], color: str, **style: Any
+) -> None:
+    """Draws points where there are any, and names them in the legend only then."""
+    if points:
+        draw([x for x, _ in points], [y for _, y in points], color=color, **style)
 
 
 def _axes(title: str) -> tuple[Any, Any]:

@@ -95,7 +95,7 @@ def _ms(value: float) -> str:
     """Milliseconds, at a width that a column has."""
     if not math.isfinite(value):
         return "never"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{round(value, 3):.3g}"
 
 
 def _row(cells: list[str]) -> str:
