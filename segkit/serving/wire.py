@@ -190,5 +190,14 @@ def _varints(values: Array) -> npt.NDArray[np.uint8]:
 
 def _delimited(number: int, body: Sequence[_Part]) -> list[_Part]:
     """A length-delimited field: tag and length, then its body."""
-    head = np.array([number << 3 | LENGTH_DELIMITED, sum(map(len, body))], np.int64)
-    return [_varints(head).data, *body]
+    head = _varint(number << 3 | LENGTH_DELIMITED) + _varint(sum(map(len, body)))
+    return [head, *body]
+
+
+def _varint(number: int) -> bytes:
+    """One number, of 0 or more, as a varint."""
+    groups = []
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*groups, number])
