@@ -31,6 +31,7 @@ from segkit.client.remote import CHANNEL_OPTIONS, PREDICT
 from segkit.client.wire import decode_response, encode_request
 from segkit.contract import CLASS_IDS, DEFAULT_SIGNATURE, IMAGE
 from segkit.engines import Engine, open_engine
+from segkit.serving.memory import settle_memory
 from segkit.video.meters import percentiles
 
 MOST_OVERHEAD_MS = 2.0
@@ -135,6 +136,7 @@ def main() -> int:
     )
     options = parser.parse_args()
 
+    settle_memory()  # as the server does; else an engine is slower here than there
     record = {**machine(), "network": options.network, "image_size": list(options.image_size)}
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="segkit-overhead-") as folder:
