@@ -11,8 +11,11 @@ from segkit.video.sinks import (
     JsonLinesSink,
     MaskSink,
     PageSink,
+    RecordingSink,
     Settings,
+    SnapshotSink,
     VideoFileSink,
+    WindowSink,
 )
 from segkit.video.sources import FileSource
 
@@ -24,10 +27,13 @@ __all__ = [
     "MaskSink",
     "Overlay",
     "PageSink",
+    "RecordingSink",
     "SegmentedFrame",
     "Settings",
     "Sink",
+    "SnapshotSink",
     "Source",
     "VideoFileSink",
     "VideoInfo",
+    "WindowSink",
 ]

@@ -12,7 +12,7 @@ from segkit.errors import ConfigError
 __all__ = ["Controls", "Settings"]
 
 HOLD_SECONDS = 0.03  # between two looks at the controls while the stream is paused
-OPACITY_STEP = 0.1
+OPACITY_STEP, OPACITY_STRIDE = 0.1, 0.25  # of less and more; of going round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,13 @@ class Controls:
         with self._lock:
             opacity = self._settings.opacity + steps * OPACITY_STEP
             self.change(opacity=round(min(1.0, max(0.0, opacity)), 2))
+
+    def next_opacity(self) -> None:
+        """The next quarter, and 0 after 1."""
+        with self._lock:
+            quarters = self._settings.opacity // OPACITY_STRIDE + 1
+            opacity = quarters * OPACITY_STRIDE
+            self.change(opacity=opacity if opacity <= 1 else 0.0)
 
     def next_effect(self) -> None:
         """The effect after this one, and the first after the last."""

@@ -63,6 +63,11 @@ def test_steps_stay_within_their_range() -> None:
     assert controls.settings.opacity == 1
     controls.turn_opacity(-1)
     assert controls.settings.opacity == 0.9
+    opacities = []
+    for _ in range(6):
+        controls.next_opacity()
+        opacities.append(controls.settings.opacity)
+    assert opacities == [1, 0, 0.25, 0.5, 0.75, 1]
     names = []
     for _ in range(4):
         controls.next_effect()

@@ -210,6 +210,7 @@ async function change(changes) {
 }
 
 const moveOpacity = (step) => change({ opacity: Math.min(100, Math.max(0, Math.round(100 * settings.opacity) + step)) / 100 });
+const nextOpacity = () => change({ opacity: settings.opacity < 1 ? (Math.floor(4 * settings.opacity) + 1) / 4 : 0 });
 const toggle = (name) => change({ [name]: !settings[name] });
 const nextEffect = () => change({ effect: effects[(effects.indexOf(settings.effect) + 1) % effects.length] });
 
@@ -232,8 +233,10 @@ document.addEventListener("keydown", (event) => {
   const action = {
     " ": () => toggle("paused"),
     s: () => $("snapshot").click(),
-    o: () => moveOpacity(-10),
-    O: () => moveOpacity(10),
+    o: nextOpacity,
+    "-": () => moveOpacity(-10),
+    "+": () => moveOpacity(10),
+    "=": () => moveOpacity(10),
     e: () => effects.length > 1 && nextEffect(),
     l: () => toggle("legend"),
     r: () => canRecord && toggle("recording"),
