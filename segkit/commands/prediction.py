@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -58,6 +56,8 @@ class PredictionOptions(ModelOptions):
     """host:port of a page that shows the stream in a browser"""
     snapshots: Path = Path("snapshots")
     """folder for pictures that a viewer asks for"""
+    record: Path | None = None
+    """folder for recordings that a viewer starts and ends"""
     window: str = AUTO
     """requests under way at the same time: a number, or auto (by what round trips take)"""
     max_outage: float = 30.0
@@ -118,7 +118,10 @@ def predict(
         max_staleness_s: Live: the age at which a frame is left out.
     """
     from segkit.client import Stream
+    from segkit.video.sinks import check_display
 
+    if options.shows:
+        check_display()  # before a model is waited for
     running: Stream | None = None
     try:
         with ExitStack() as stack:
@@ -143,7 +146,7 @@ def predict(
 
             def on_frame(segmented: SegmentedFrame) -> None:
                 progress.show(segmented)
-                sinks.after(segmented)
+                sinks.after()
 
             try:
                 running.run(frames, sinks.sinks, on_frame)
@@ -183,6 +186,7 @@ def _controls(options: PredictionOptions) -> Controls:
     return Controls(
         Settings(opacity=options.opacity, effect=chosen, legend=options.legend),
         effects=[chosen, *more],
+        can_record=options.record is not None,
     )
 
 
@@ -238,7 +242,7 @@ class _Sinks:
     ) -> None:
         from segkit.video import sinks as video_sinks
 
-        self._controls, self._snapshots = controls, options.snapshots
+        self._controls = controls
         self._files: list[tuple[str, Path]] = []
         self.urls: list[str] = []
         self.sinks: list[Sink] = []
@@ -280,31 +284,18 @@ class _Sinks:
             )
             self.urls.append(add(page).url)
         if options.shows:
-            self._window = add(video_sinks.WindowSink(source.name, controls))
-        self._saved: list[Path] = []
+            self._window = add(video_sinks.WindowSink(controls, title=source.name))
+        if options.view is not None or options.shows:
+            add(video_sinks.SnapshotSink(options.snapshots, controls))
+        if options.record is not None:
+            add(video_sinks.RecordingSink(options.record, info, controls))
 
-    def after(self, segmented: SegmentedFrame) -> None:
-        """Does what viewers asked for since the last frame."""
-        if self._controls.take_snapshot_request():
-            self._save(segmented)
+    def after(self) -> None:
+        """Stands still while a viewer wants that, and ends when one asks for it."""
         self._controls.hold(self._window.poll if self._window is not None else lambda: None)
         if self._controls.quitting:
             raise _Quit
 
     def written(self) -> list[str]:
-        """A line for each thing that is there now."""
-        files = [*self._files, *(("", path) for path in self._saved)]
-        return [f"wrote {what}{path}" for what, path in files]
-
-    def _save(self, segmented: SegmentedFrame) -> None:
-        import cv2
-
-        self._snapshots.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = self._snapshots / f"{stamp}-{segmented.frame.index:06d}.png"
-        ok, png = cv2.imencode(".png", cv2.cvtColor(segmented.picture, cv2.COLOR_RGB2BGR))
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        assert ok
-        partial.write_bytes(png.tobytes())
-        os.replace(partial, path)
-        self._saved.append(path)
+        """A line for each file that is there now."""
+        return [f"wrote {what}{path}" for what, path in self._files]

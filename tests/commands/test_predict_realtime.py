@@ -138,3 +138,12 @@ def test_visualize_is_the_peers_word_for_show() -> None:
     assert not Options().shows
     with pytest.raises(ConfigError, match="--wait is -1"):
         Options(wait=-1)
+
+
+def test_without_a_display_a_window_is_refused_in_one_sentence(
+    running_server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert predict(*CAMERA, "--server", running_server, "--show") == 1
+    assert "--view" in capsys.readouterr().err
