@@ -108,6 +108,7 @@ def test_a_seed_gives_the_same_requests_again() -> None:
         assert make_case(number, 5) == make_case(number, 5)
 
 
+@pytest.mark.slow
 def test_swaps_fail_no_request_and_nothing_answers_before_its_warm_up(tmp_path: Path) -> None:
     seen = swap(tmp_path, 5, clients=4)
     assert seen.failures == []
@@ -115,6 +116,7 @@ def test_swaps_fail_no_request_and_nothing_answers_before_its_warm_up(tmp_path: 
     assert sorted(seen.first_reply) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_no_frame_is_lost(tiny_export: Path) -> None:
     (client,) = kill_repeatedly(tiny_export, 2, clients=1, seed=1)
     assert client.errors == []
