@@ -135,6 +135,11 @@ class Page:
         self.ask("Input.dispatchKeyEvent", type="keyDown", **params)
         self.ask("Input.dispatchKeyEvent", type="keyUp", key=key)
 
+    def press_tab(self) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            params = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+            self.ask("Input.dispatchKeyEvent", type=kind, **params)
+
     def click(self, selector: str) -> None:
         """A click of the mouse in the middle of an element, wherever it is on the screen."""
         x, y = self.run(

@@ -1,11 +1,11 @@
 "use strict";
 
-const POLL_MS = 500, RETRY_MS = 1000, SETTLE_MS = 800;
+const POLL_MS = 500, RETRY_MS = 1000;
 const NAMES = { connecting: "Connecting", live: "Live", paused: "Paused", waiting: "Waiting", offline: "Offline" };
 const $ = (id) => document.getElementById(id);
 const canvas = $("picture");
 let settings = {}, effects = [], canRecord = false;
-let state = "connecting", shown = false, lastMove = 0;
+let state = "connecting", shown = false, moves = 0;
 
 // --- The picture -----------------------------------------------------------------------------
 
@@ -87,9 +87,10 @@ document.addEventListener("visibilitychange", () => {
 async function poll() {
   if (!document.hidden) {
     try {
+      const seen = sending ? -1 : moves;  // what was asked before the last move shows it not yet
       const response = await fetch("/figures", { signal: AbortSignal.timeout(5000) });
       if (!response.ok) throw new Error(response.statusText);
-      tell(await response.json());
+      tell(await response.json(), seen);
     } catch {
       become("offline");
     }
@@ -97,7 +98,7 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
-function tell(figures) {
+function tell(figures, seen) {
   $("title").textContent = figures.title;
   document.title = `${figures.title} · segkit`;
   $("fps").textContent = number(figures.fps);
@@ -117,7 +118,7 @@ function tell(figures) {
   }
   canRecord = figures.can_record;
   $("record").hidden = $("record-key").hidden = !canRecord;
-  if (performance.now() - lastMove > SETTLE_MS) reflect(figures.controls);
+  if (seen === moves) reflect(figures.controls);
   become(figures.state);
 }
 
@@ -190,7 +191,7 @@ function press(button, pressed, text) {
 let waiting = null, sending = false;
 
 async function change(changes) {
-  lastMove = performance.now();
+  moves += 1;
   reflect({ ...settings, ...changes });
   waiting = { ...waiting, ...changes };
   if (sending) return;
