@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 
 ## test: every test that this machine can run; what it cannot is skipped with the reason
 test: $(INSTALLED)
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 ## check: lint, format, types, architecture
 check: $(INSTALLED)
