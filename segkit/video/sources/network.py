@@ -30,10 +30,11 @@ NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 FALLBACK_RATE = Fraction(25)
 HIGHEST_RATE = 240  # more than that is a clock that was taken for a rate
 UNIT = Fraction(1, 90_000)  # of times where a stream names none: that of RTP and MPEG-TS
-# Nothing is read ahead to measure the rate, which takes a second. But "nobuffer", which is often
-# advised, throws away what was read to find the codec, and with it the first keyframe: until the
-# next one there is no picture. What was buffered is decoded at once and replaced by what is newer.
-LIVE_OPTIONS = {"fpsprobesize": "0", "analyzeduration": "2000000", "flags": "low_delay"}
+# The rate is measured over two frames; FFmpeg would take a second. What else is often advised costs
+# more than it gives: "nobuffer" throws away what was read to find the codec, and with it the first
+# keyframe, so that there is no picture until the next; "low_delay" gains nothing where threads go
+# by slice. What was buffered is decoded at once and replaced by what is newer.
+LIVE_OPTIONS = {"fpsprobesize": "2", "analyzeduration": "2000000"}
 SCHEME_OPTIONS = {
     "rtsp": {"rtsp_transport": "tcp"},  # what UDP loses is seen until the next keyframe
     "rtsps": {"rtsp_transport": "tcp"},
@@ -126,6 +127,7 @@ class NetworkVideo(RecordedSource):
     ) -> None:
         self._url, self._patience = url, patience
         self._options = {
+            **SCHEME_OPTIONS.get(scheme_of(url) or "", {}),
             **(RECORDED_OPTIONS if scheme_of(url) in ("http", "https") else {}),
             **options,
         }
@@ -152,7 +154,9 @@ class _Stream:
 
     def __init__(self, url: str, patience: Patience, options: Mapping[str, str]) -> None:
         self._patience = patience
-        self._container, self._stream = _open(url, patience.open, patience.stall, options)
+        # The watchdog acts first; this lets the thread go that it left behind.
+        read_s = patience.stall + 1
+        self._container, self._stream = _open(url, patience.open, read_s, options)
         self._first: VideoFrame | None = None
 
     @property
