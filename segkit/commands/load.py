@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.commands.connection_options import ConnectionOptions
 from segkit.contract import DEFAULT_MODEL_NAME
-from segkit.errors import ConfigError, VideoError
+from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from segkit.client import Segmenter
@@ -26,9 +26,9 @@ __all__ = ["Options", "run"]
 
 DEFAULT_SERVER = "127.0.0.1:8500"
 RAW = "raw"
+OUTSTANDING = 256
 NUM_IMAGES = 32  # of --images, which are kept in memory
 NUM_DRAWN, DRIVE_S = 8, 0.5  # generated ones, and the time between two
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Options(ConnectionOptions):
     """name that the model is served under"""
     label: str | None = None
     """label of the version to ask, as stable; the newest version by default"""
-    images: Path | None = None
-    """a folder of JPEG and PNG files, or a video; drawn streets by default"""
+    images: str | None = None
+    """a folder or pattern of images, a video or another source; drawn streets by default"""
     wire: str = RAW
     """how images travel: raw, or jpeg:QUALITY"""
     cameras: int | None = None
@@ -67,8 +67,9 @@ class Options(ConnectionOptions):
     """seconds of the same load before, not counted"""
     timeout: float = 5.0
     """seconds after which a request is given up"""
-    max_outstanding: int = 256
-    """requests under way at most; what is due above that is missed"""
+    max_outstanding: int | None = None
+    """requests under way at most, what is due above that is missed; by default 256, or two for
+    each camera if that is more"""
     seed: int = 0
     """of the cameras' phases and of the gaps of --poisson"""
     json: Path | None = None
@@ -104,22 +105,24 @@ class Options(ConnectionOptions):
 def run(options: Options) -> None:
     """Opens the model, reads or draws images, loads, and prints and writes the figures."""
     from segkit.client.load import INTERRUPTED
+    from segkit.video.sources import hide_credentials
 
     with ExitStack() as stack:
         segmenter, name = _open(options, stack)
         metadata = segmenter.describe()
         height, width = metadata.image_size
         images = _images(options.images, metadata.image_size)
+        shown = hide_credentials(options.images) if options.images else "drawn streets"
         print(
             f"{name}: {metadata.architecture}, {width}x{height}; {len(images)} images of "
-            f"{options.images or 'drawn streets'}, {options.wire}",
+            f"{shown}, {options.wire}",
             flush=True,
         )
         record: dict[str, Any] = {
             "model": name,
             "image_size": list(metadata.image_size),
             "wire": options.wire,
-            "images": str(options.images or "drawn streets"),
+            "images": shown,
         }
         if options.sweep:
             found = _sweep(options, segmenter, images)
@@ -139,7 +142,8 @@ def _load(options: Options, segmenter: Segmenter, images: list[Image]) -> Figure
     from segkit.client.load import closed_loop, constant_rate, open_loop, poisson
     from segkit.client.load.report import render
 
-    plan = _plan(options)
+    cameras = options.cameras or 1
+    plan = _plan(options, cameras)
     if options.concurrency is not None:
         figures = closed_loop(segmenter, images, options.concurrency, plan)
     else:
@@ -147,7 +151,6 @@ def _load(options: Options, segmenter: Segmenter, images: list[Image]) -> Figure
             load = f"Poisson, {options.poisson:.4g} a second"
             times = poisson(options.poisson, plan.end, seed=options.seed)
         else:
-            cameras = options.cameras or 1
             load = _cameras(cameras, options.fps)
             times = constant_rate(cameras, options.fps, plan.end, seed=options.seed)
         figures = open_loop(segmenter, images, times, plan, load=load)
@@ -161,9 +164,8 @@ def _sweep(options: Options, segmenter: Segmenter, images: list[Image]) -> Sweep
     from segkit.client.load import Step, constant_rate, open_loop, sweep
     from segkit.client.load.report import STEP_HEADER, conclusion, step_line
 
-    plan = replace(_plan(options), stop_when_failed=True)
-
     def measure(cameras: int, step: int) -> Figures:
+        plan = replace(_plan(options, cameras), stop_when_failed=True)
         times = constant_rate(cameras, options.fps, plan.end, seed=options.seed + step)
         load = _cameras(cameras, options.fps)
         return open_loop(segmenter, images, times, plan, load=load)
@@ -181,7 +183,7 @@ def _sweep(options: Options, segmenter: Segmenter, images: list[Image]) -> Sweep
     return found
 
 
-def _plan(options: Options) -> Plan:
+def _plan(options: Options, cameras: int = 0) -> Plan:
     from segkit.client.load import Plan
 
     return Plan(
@@ -189,7 +191,8 @@ def _plan(options: Options) -> Plan:
         warmup_s=options.warmup,
         deadline_s=1 / options.fps,
         timeout_s=options.timeout,
-        max_outstanding=options.max_outstanding,
+        # One for each camera is what a server may have that answers within the deadline.
+        max_outstanding=options.max_outstanding or max(OUTSTANDING, 2 * cameras),
     )
 
 
@@ -215,44 +218,20 @@ def _open(options: Options, stack: ExitStack) -> tuple[Segmenter, str]:
     return stack.enter_context(remote), f"{options.model_name} at {server}"
 
 
-def _images(place: Path | None, size: tuple[int, int]) -> list[Image]:
+def _images(text: str | None, size: tuple[int, int]) -> list[Image]:
     """Images at the model's size, so that no run pays for resizing them."""
     from itertools import islice
 
-    from segkit.video import FileSource
     from segkit.video.resize import resize_image
+    from segkit.video.sources import open_source
 
-    if place is None:
+    if text is None:
         from segkit.data.scenes import Street
 
         street = Street(0, image_size=size)
         return [street.render(DRIVE_S * number)[0] for number in range(NUM_DRAWN)]
-    if place.is_dir():
-        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise VideoError(
-                f"the folder '{place}' holds no image",
-                expected="files that end in " + ", ".join(IMAGE_SUFFIXES),
-                next_step="correct --images, or leave it out for drawn streets",
-            )
-        return [resize_image(_read(path), size) for path in paths[:NUM_IMAGES]]
-    with FileSource(place) as source:
+    with open_source(text, live=False) as source:
         return [resize_image(frame.image, size) for frame in islice(source, NUM_IMAGES)]
-
-
-def _read(path: Path) -> Image:
-    import cv2
-    import numpy as np
-
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise VideoError(
-            f"'{path}' is no image",
-            expected="a JPEG or PNG",
-            next_step="check that it was copied whole, or take it out of the folder",
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def _write(options: Options, record: dict[str, Any], plot: Callable[[Path], None] | None) -> None:

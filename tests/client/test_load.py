@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -19,11 +21,13 @@ from segkit.client.load import (
     INTERRUPTED,
     Figures,
     Plan,
+    WallClock,
     closed_loop,
     constant_rate,
     open_loop,
     poisson,
 )
+from segkit.client.load.clock import SLICE_S
 from segkit.errors import (
     ModelNotFound,
     PredictionTimeout,
@@ -249,6 +253,41 @@ def test_in_real_time_all_that_was_due_is_accounted_for() -> None:
     assert figures.requests == sum(due >= 0.2 for due in times)
     assert not figures.errors
     assert 12 <= figures.latency_ms["p50"] < 30_000
+
+
+def test_real_time_is_waited_for_in_slices() -> None:
+    """Longer than one slice, so that Ctrl-C is never kept waiting; an event ends it at once."""
+    clock, event = WallClock(), threading.Event()
+    begin = clock.now()
+    assert not clock.wait(event, begin + 2.5 * SLICE_S)
+    assert clock.now() - begin >= 2.5 * SLICE_S
+    event.set()
+    assert clock.wait(event, clock.now() + 3600)
+    assert clock.wait(event, begin)
+    event.clear()
+    assert not clock.wait(event, begin)
+
+
+def test_ctrl_c_that_another_thread_takes_ends_a_run() -> None:
+    """The system chooses the thread that a signal goes to; it wakes no wait of the main thread."""
+
+    class Interrupting(VirtualServer):
+        def submit(self, image: np.ndarray, *, timeout_s: float | None = None) -> Future[Answer]:
+            if self.requests == 3:
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            return super().submit(image, timeout_s=timeout_s)
+
+    class Patient(VirtualClock):
+        """Then lets the run wait until Ctrl-C has arrived."""
+
+        server: VirtualServer
+
+        def wait(self, event: threading.Event, until: float) -> bool:
+            return event.wait(20) if self.server.requests > 3 else super().wait(event, until)
+
+    clock = Patient()
+    clock.server = Interrupting(clock, lambda nth: 0.0)
+    assert cameras(clock, clock.server).ended == INTERRUPTED
 
 
 def test_bytes_are_those_that_travel(fake_server: Any) -> None:

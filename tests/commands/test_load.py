@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from segkit.__main__ import main
-from segkit.commands.load import Options, _write
+from segkit.commands.load import Options, _plan, _write
 from segkit.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -154,8 +154,8 @@ def test_a_mistake_is_one_message(
         ((*server, "--seconds", -1), "--seconds is -1.0"),
         ((*server, "--timeout", "inf"), "--timeout is inf"),
         ((*server, "--warmup", -1), "--warmup is -1.0"),
-        ((*server, "--images", empty), "holds no image"),
-        ((*server, "--images", broken), "a.png' is no image"),
+        ((*server, "--images", empty), "has no image"),
+        ((*server, "--images", broken), "can be read"),
         ((*server, "--images", tmp_path / "absent"), "does not exist"),
         ((*server, "--json", taken), "exists"),
         ((*server, "--json", empty, "--overwrite"), "exists"),
@@ -187,6 +187,12 @@ def test_figures_that_cannot_be_written_are_told_after_they_are_printed(tmp_path
     with pytest.raises(ConfigError, match="cannot be written") as caught:
         _write(options, {}, None)
     assert "--json" in caught.value.next_step
+
+
+def test_a_server_may_have_a_frame_of_each_camera() -> None:
+    assert _plan(Options(), 3).max_outstanding == 256
+    assert _plan(Options(), 500).max_outstanding == 1000
+    assert _plan(Options(max_outstanding=7), 500).max_outstanding == 7
 
 
 def test_nothing_measured_is_nothing_plotted(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import threading
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "WallClock"]
+__all__ = ["SLICE_S", "Clock", "WallClock"]
+
+# Ctrl-C that another thread happens to take wakes no wait of the main thread: it has to look up.
+SLICE_S = 0.25
 
 
 class Clock(Protocol):
@@ -28,4 +31,7 @@ class WallClock:
 
     def wait(self, event: threading.Event, until: float) -> bool:
         """Blocks, see `Clock`."""
-        return event.wait(max(0.0, until - self.now()))
+        while not event.wait(max(0.0, min(SLICE_S, until - self.now()))):
+            if self.now() >= until:
+                return False
+        return True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from segkit.client.load.clock import Clock, WallClock
+from segkit.client.load.clock import SLICE_S, Clock, WallClock
 from segkit.client.load.figures import COMPLETE, FAILED, INTERRUPTED, NOT_SENT, Attempt, Figures
 from segkit.client.segmenter import Answer, Segmenter
 from segkit.errors import PredictionTimeout, ServerError
@@ -158,7 +158,8 @@ class _Run:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                while thread.is_alive():
+                    thread.join(SLICE_S)
             if self._ended != COMPLETE:
                 end = min(end, self.now())
             self.wait_for(self._idle, self._plan.timeout_s)
