@@ -1,14 +1,11 @@
-"""Malformed requests over HTTP, and bytes of no protocol at all at both ports.
-
-They add their kinds to those of malformed_requests.py.
-"""
+"""Malformed requests over HTTP, and bytes of no protocol at all at both ports."""
 
 from __future__ import annotations
 
 import gzip
 import json
 
-from malformed_requests import Generator, kind, long_name
+from malformed_kinds import Generator, kind, long_name
 from serving_common import MODEL_NAME
 
 PREDICT = f"POST /v1/models/{MODEL_NAME}:predict"

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from malformed_requests import Case
+from malformed_kinds import Case
 
 __all__ = ["Doors"]
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-import malformed_http  # noqa: F401 - adds its kinds
 import numpy as np
 from malformed_requests import KINDS, Case, make_case
 from malformed_send import Doors

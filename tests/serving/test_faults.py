@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import malformed_http  # noqa: F401 - adds its kinds
 import numpy as np
 import pytest
 from malformed_requests import KINDS, make_case
