@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -274,6 +275,7 @@ def test_ctrl_c_that_another_thread_takes_ends_a_run() -> None:
     class Interrupting(VirtualServer):
         def submit(self, image: np.ndarray, *, timeout_s: float | None = None) -> Future[Answer]:
             if self.requests == 3:
+                time.sleep(0.5)  # the main thread has begun to wait
                 signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             return super().submit(image, timeout_s=timeout_s)
 
