@@ -188,6 +188,10 @@ def test_a_recording_is_marked(desktop: Desktop) -> None:
     assert desktop.picture[8, 312].tolist() == [*reversed(window.RECORDING_COLOR)]
 
 
+# It would begin anew, windows and all, whenever its last client left, as the probe does.
+XVFB = ("Xvfb", "-screen", "0", "640x480x24", "-noreset")
+
+
 class Screen:
     """An X server without a screen, whose pixels lie in a file."""
 
@@ -195,7 +199,7 @@ class Screen:
         self._file = folder / "Xvfb_screen0"
         read, write = os.pipe()
         self._server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-fbdir", str(folder)],
+            [*XVFB, "-displayfd", str(write), "-fbdir", str(folder)],
             pass_fds=(write,),
             stderr=subprocess.DEVNULL,
         )
