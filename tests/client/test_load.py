@@ -283,18 +283,19 @@ def test_ctrl_c_that_another_thread_takes_ends_a_run() -> None:
         """Then lets the run wait until Ctrl-C has arrived."""
 
         server: VirtualServer
-        woken = False
+        woken = threading.Event()
 
         def wait(self, event: threading.Event, until: float) -> bool:
             if self.server.requests <= 3:
                 return super().wait(event, until)
-            self.woken = event.wait(20)
+            if event.wait(20):
+                self.woken.set()
             return True
 
     clock = Patient()
     clock.server = Interrupting(clock, lambda nth: 0.0)
     assert cameras(clock, clock.server).ended == INTERRUPTED
-    assert clock.woken
+    assert clock.woken.wait(10)
 
 
 def test_bytes_are_those_that_travel(fake_server: Any) -> None:
