@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segkit.commands.prediction_figures import Progress, say, write_report
 from segkit.commands.prediction_model import AUTO, ModelOptions, open_model
+from segkit.commands.termination import terminable
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def predict(
         check_display()  # before a model is waited for
     running: Stream | None = None
     try:
-        with ExitStack() as stack:
+        with terminable(), ExitStack() as stack:
             frames, first = _peek(source)
             drawn_by = _needs(options)
             model = open_model(options, stack, first_image=first.image, confidence=drawn_by)
@@ -283,6 +284,8 @@ class _Sinks:
                 options.view, labels, controls, title=source.name, dropped=drops
             )
             self.urls.append(add(page).url)
+            if not options.view.startswith(("127.", "localhost", "[::1]")):
+                self.urls[-1] += " (everybody in the network can see it and move its controls)"
         if options.shows:
             self._window = add(video_sinks.WindowSink(controls, title=source.name))
         if options.view is not None or options.shows:

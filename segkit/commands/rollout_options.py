@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from segkit.commands.connection_options import ConnectionOptions
+from segkit.commands.termination import terminable
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.errors import ConfigError
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from segkit.serving.rollout.waiting import Waiting
 
 __all__ = ["PlaceOptions", "open_place", "outcome_record", "say", "write_report"]
-
-EXIT_TERMINATED = 143
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +116,7 @@ def open_place(options: PlaceOptions) -> Iterator[Place]:
     RemoteSegmenter(options.server).close()  # refuses what is no address
     file = options.model_config_file and options.model_config_file.resolve()
     with (
-        _terminable(),
+        terminable(),
         one_at_a_time(file),
         ModelControl(options.server, credentials=options.credentials) as control,
     ):
@@ -163,20 +159,3 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
         "versions": sorted(outcome.served.versions),
         "labels": dict(sorted(outcome.served.labels.items())),
     }
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Within it SIGTERM raises SystemExit, so that what was begun is undone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,25 @@ def test_without_a_display_a_window_is_refused_in_one_sentence(
         monkeypatch.delenv(name, raising=False)
     assert predict(*CAMERA, "--server", running_server, "--show") == 1
     assert "--view" in capsys.readouterr().err
+
+
+def test_sigterm_keeps_what_was_recorded(running_server: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    command = [sys.executable, "predict_realtime.py", "--source", "test:96x64@20"]
+    flags = ["--server", running_server, "--output", str(output), "--wire", "raw"]
+    process = subprocess.Popen(
+        [*command, *flags, "--json", str(tmp_path / "lines")],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = tmp_path / "lines.partial"
+    while process.poll() is None and not (lines.is_file() and lines.read_text().count("\n") > 5):
+        time.sleep(0.05)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    with av.open(str(output)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 5
+    assert "frames   " in said  # the figures so far
