@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 __all__ = ["Background"]
 
 T = TypeVar("T")
+WAKE_SECONDS = 0.25
 
 
 class Background(Generic[T]):
@@ -41,7 +42,11 @@ class Background(Generic[T]):
         """The items; may be iterated once."""
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._ready or self._ended or self._stopped)
+                # A wait without end would not see a Ctrl-C that another thread was told of.
+                while not self._change.wait_for(
+                    lambda: self._ready or self._ended or self._stopped, WAKE_SECONDS
+                ):
+                    pass
                 if self._stopped:
                     return
                 if not self._ready:

@@ -225,8 +225,10 @@ class RemoteSegmenter:
             self._timeouts, self._opened_at = 0, now
             before = self._channel
             self._open()
-        # Closed elsewhere: this runs in a thread of the channel itself.
-        threading.Thread(target=before.close, name="close-channel", daemon=True).start()
+        # Later, when what was sent on it has ended, and not by a thread of the channel itself.
+        closing = threading.Timer(self._timeout_s, before.close)
+        closing.daemon = True
+        closing.start()
 
     def __enter__(self) -> Self:
         return self

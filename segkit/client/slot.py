@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 __all__ = ["Slot"]
 
 T = TypeVar("T")
+WAKE_SECONDS = 0.25
 
 
 class Slot(Generic[T]):
@@ -32,7 +33,11 @@ class Slot(Generic[T]):
     def take(self) -> T | None:
         """The item, once there is one; None once the slot is closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed)
+            # A wait without end would not see a Ctrl-C that another thread was told of.
+            while not self._changed.wait_for(
+                lambda: self._item is not None or self._closed, WAKE_SECONDS
+            ):
+                pass
             item, self._item = self._item, None
             return item
 
