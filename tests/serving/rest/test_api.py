@@ -103,7 +103,7 @@ def test_a_body_may_be_compressed(api: RestApi, class_ids: list[Any]) -> None:
     assert predict(api, body, content_encoding="gzip") == {"predictions": class_ids}
 
 
-GOOD_GZIP = gzip.compress(b'{"instances": [1]}')
+GOOD_GZIP = gzip.compress(b'{"instances": [1]}', mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ GOOD_GZIP = gzip.compress(b'{"instances": [1]}')
         GOOD_GZIP[:-8] + b"0000" + GOOD_GZIP[-4:],  # another checksum
         GOOD_GZIP[:-4] + b"\1\0\0\0",  # a smaller size
         GOOD_GZIP[:-4] + b"\xff\0\0\0",  # a larger one
-        gzip.compress(b""),
+        gzip.compress(b"", mtime=0),
     ],
 )
 def test_what_does_not_uncompress_is_an_empty_body(api: RestApi, body: bytes) -> None:
@@ -133,7 +133,7 @@ def test_a_bomb_is_not_uncompressed(api: RestApi, monkeypatch: pytest.MonkeyPatc
         (1001, "JSON Parse error: The document is empty"),
         (10**7, "JSON Parse error: The document is empty"),
     ):
-        body = gzip.compress(b'"' + b"0" * (size - 2) + b'"')
+        body = gzip.compress(b'"' + b"0" * (size - 2) + b'"', mtime=0)
         reply = ask(api, "POST", f"{MODEL}:predict", body, content_encoding="gzip")
         assert message in error(reply)
 
