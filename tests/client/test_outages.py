@@ -50,7 +50,6 @@ def test_a_server_killed_three_times_in_600_frames_loses_none(
         server.stop()
     assert len(servers) == 1 + len(KILLED_AT)
     assert (report.frames, report.captured, report.drops) == (FRAMES, FRAMES, {})
-    assert report.retries >= len(KILLED_AT)
     assert most_at_once <= 64
     with FileSource(path) as written:
         patterns = [read_pattern(frame.image) for frame in written]
