@@ -80,6 +80,7 @@ def main() -> int:
                 passes["H.264"].append(program_fps(options.video, address, folder, *overlay))
         finally:
             server.terminate()
+            server.wait()  # before its output is closed
     fps = {way: median(values) for way, values in passes.items()}
     for way, value in fps.items():
         print(
