@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import socket
 import threading
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -40,12 +39,7 @@ class Doors:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close_silent()
         self._channel.close()
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
 
 from segkit.client.remote import RemoteSegmenter
 from segkit.client.segmenter import Answer
@@ -113,12 +112,7 @@ class PooledSegmenter:
     def __enter__(self) -> PooledSegmenter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _try(

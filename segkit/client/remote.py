@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -233,12 +232,7 @@ class RemoteSegmenter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _answer(self, reply: bytes, size: tuple[int, int], sent_bytes: int) -> Answer:

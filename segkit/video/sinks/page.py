@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from importlib import resources
-from types import TracebackType
 
 import cv2
 
@@ -121,12 +120,7 @@ class PageSink:
     def __enter__(self) -> PageSink:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _wake(self) -> None:
