@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-__all__ = ["Background"]
+__all__ = ["Background", "wait_awake"]
 
 T = TypeVar("T")
 WAKE_SECONDS = 0.25
+
+
+def wait_awake(condition: threading.Condition, fulfilled: Callable[[], object]) -> None:
+    """Waits under a condition that is held, without end, and still sees a Ctrl-C.
+
+    One wait without end would not see it where another thread was told of it.
+    """
+    while not condition.wait_for(fulfilled, WAKE_SECONDS):
+        pass
 
 
 class Background(Generic[T]):
@@ -41,11 +50,7 @@ class Background(Generic[T]):
         """The items; may be iterated once."""
         while True:
             with self._change:
-                # A wait without end would not see a Ctrl-C that another thread was told of.
-                while not self._change.wait_for(
-                    lambda: self._ready or self._ended or self._stopped, WAKE_SECONDS
-                ):
-                    pass
+                wait_awake(self._change, lambda: self._ready or self._ended or self._stopped)
                 if self._stopped:
                     return
                 if not self._ready:

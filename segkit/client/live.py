@@ -10,8 +10,6 @@ Every frame that is left out is counted by its cause (`segkit.client.report.DROP
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 import time
 from collections import Counter
@@ -20,9 +18,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from segkit.client.background import Background
+from segkit.client.outage import Outage
 from segkit.client.painter import Painter
 from segkit.client.requests import Request, Requests
-from segkit.client.segmenter import Answer
 from segkit.client.slot import Slot
 from segkit.client.window import LARGEST
 from segkit.errors import PredictionTimeout, ServerUnavailable
@@ -31,18 +29,15 @@ from segkit.video.meters import StageTimer
 
 __all__ = ["LiveStream"]
 
-logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.1  # how soon a thread that waits for an answer sees that it is to stop
 SHORTEST_DEADLINE_S = 0.05
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 1.0
+LONGEST_BACKOFF_S = 1.0
 
 
 class LiveStream:
     """Gives the frames of a live source, segmented; see `segkit.client.stream.stream`.
 
     Args:
-        make_requests: Makes what starts them, given whether a frame waits.
+        requests: Starts them.
         painter: Finishes them.
         timer: Notes "decode".
         max_staleness_s: The age at which a frame is left out.
@@ -52,7 +47,7 @@ class LiveStream:
 
     def __init__(
         self,
-        make_requests: Callable[[Callable[[], bool]], Requests],
+        requests: Requests,
         painter: Painter,
         timer: StageTimer,
         *,
@@ -62,12 +57,12 @@ class LiveStream:
     ) -> None:
         self._painter, self._timer = painter, timer
         self._close_source = close_source
-        self._max_staleness_s, self._max_outage_s = max_staleness_s, max_outage_s
+        self._max_staleness_s = max_staleness_s
+        self._outage = Outage(max_outage_s, longest_backoff_s=LONGEST_BACKOFF_S)
         self._newest: Slot[Frame] = Slot()
         self._picture: Slot[SegmentedFrame] = Slot()
-        self._requests = make_requests(lambda: self._newest.is_full)
-        self._away_since: float | None = None
-        self._stopping = threading.Event()
+        self._requests = requests
+        requests.frame_waits = lambda: self._newest.is_full
         self._errors: list[BaseException] = []  # of the capture and receive threads
         self._drops: Counter[str] = Counter()
         self._lock = threading.Lock()  # guards _drops
@@ -105,7 +100,6 @@ class LiveStream:
         return threading.Thread(target=run, name=name, daemon=True)
 
     def _stop(self) -> None:
-        self._stopping.set()
         self._requests.stop()
         self._newest.close()
         self._picture.close()
@@ -121,7 +115,7 @@ class LiveStream:
 
     def _capture(self, source: Iterable[Frame]) -> None:
         for frame in self._timer.measure_each(source, "decode"):
-            if self._stopping.is_set():
+            if self._requests.stopped:
                 return
             self.captured += 1
             if self._newest.put(frame) is not None:
@@ -140,57 +134,25 @@ class LiveStream:
             yield self._requests.start(frame, timeout_s=max(SHORTEST_DEADLINE_S, left_s))
 
     def _receive(self, requests: Iterable[Request]) -> None:
-        backoff_s = FIRST_BACKOFF_S
         for request in requests:
             try:
-                answer = self._wait(request)
+                answer = self._requests.answer(request)
             except PredictionTimeout:
                 self._requests.window.missed(time.perf_counter())
                 self._drop("late")
                 answer = None
             except ServerUnavailable as err:
+                self._requests.window.missed(time.perf_counter())
                 self._drop("failed")
-                self._say_away(err, request.frame)
-                self._stopping.wait(random.uniform(0, backoff_s))
-                backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                self._requests.pause(self._outage.failed(err, request.frame))
                 answer = None
             self._requests.finish(request)
             if answer is not None:
-                self._say_back()
-                backoff_s = FIRST_BACKOFF_S
+                self._outage.over()
                 if self._picture.put(self._painter.paint(request, answer)) is not None:
                     self._drop("unshown")
         self._picture.close()
 
-    def _wait(self, request: Request) -> Answer | None:
-        """The answer to a request; None where the stream is being left."""
-        while not self._stopping.is_set():
-            try:
-                return request.future.result(timeout=POLL_SECONDS)
-            except TimeoutError:
-                continue
-        return None
-
     def _drop(self, cause: str) -> None:
         with self._lock:
             self._drops[cause] += 1
-
-    def _say_away(self, err: ServerUnavailable, frame: Frame) -> None:
-        now = time.perf_counter()
-        self._requests.window.missed(now)
-        if self._away_since is None:
-            self._away_since = now
-            logger.warning("%s; it is waited for up to %g s", err.problem, self._max_outage_s)
-        if now - self._away_since > self._max_outage_s:
-            raise type(err)(
-                f"{err.problem}; it stayed away for {self._max_outage_s:g} s at frame "
-                f"{frame.index}",
-                expected=err.expected,
-                next_step=f"{err.next_step}; or wait longer with --max_outage",
-            ) from err
-
-    def _say_back(self) -> None:
-        if self._away_since is not None:
-            away_s = time.perf_counter() - self._away_since
-            self._away_since = None
-            logger.warning("it is back after %.1f s", away_s)

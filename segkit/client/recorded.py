@@ -10,35 +10,25 @@ by the window.
 
 from __future__ import annotations
 
-import logging
-import random
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
 
 from segkit.client.background import Background
+from segkit.client.outage import Outage
 from segkit.client.painter import Painter
 from segkit.client.requests import Request, Requests
 from segkit.client.segmenter import Answer
 from segkit.client.window import LARGEST
-from segkit.errors import PredictionTimeout, ServerError, ServerUnavailable
+from segkit.errors import PredictionTimeout, ServerUnavailable
 from segkit.video.frame import Frame, SegmentedFrame
 from segkit.video.meters import StageTimer
 
 __all__ = ["RecordedStream"]
 
-logger = logging.getLogger(__name__)
-
 DECODED_AHEAD = DRAWN_AHEAD = 2  # frames; enough that no stage waits for a neighbour's hiccup
-POLL_SECONDS = 0.1  # how soon a thread that waits for the server sees that it is to stop
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 2.0
-
-
-class _Stopped(Exception):
-    """The stream is being left; nobody sees this."""
+LONGEST_BACKOFF_S = 2.0
 
 
 class RecordedStream:
@@ -55,9 +45,7 @@ class RecordedStream:
         self, requests: Requests, painter: Painter, timer: StageTimer, *, max_outage_s: float
     ) -> None:
         self._requests, self._painter, self._timer = requests, painter, timer
-        self._max_outage_s = max_outage_s
-        self._back_at = float("-inf")  # when the last outage ended
-        self._stopping = threading.Event()
+        self._outage = Outage(max_outage_s, longest_backoff_s=LONGEST_BACKOFF_S)
         self.captured = self.retries = 0
         self.drops: dict[str, int] = {}  # always empty: nothing is dropped
 
@@ -75,7 +63,6 @@ class RecordedStream:
             yield from drawn
 
     def _stop(self, stages: Sequence[Background[Any]]) -> None:
-        self._stopping.set()
         self._requests.stop()
         for stage in stages:
             stage.stop()
@@ -89,59 +76,31 @@ class RecordedStream:
 
     def _receive(self, requests: Iterable[Request]) -> Iterator[SegmentedFrame]:
         for request in requests:
-            try:
-                answer = self._answer(request)
-            except _Stopped:
+            answer = self._answer(request)
+            if answer is None:
                 return
             self._requests.finish(request)
             yield self._painter.paint(request, answer)
 
-    def _answer(self, request: Request) -> Answer:
-        """The answer to a request, which is sent again while the server is away."""
-        away_since: float | None = None
-        backoff_s = FIRST_BACKOFF_S
-        while True:
+    def _answer(self, request: Request) -> Answer | None:
+        """The answer to a request, which is sent again while the server is away.
+
+        None where the stream is being left.
+        """
+        while not self._requests.stopped:
             try:
-                answer = self._wait(request.future)
+                answer = self._requests.answer(request)
             except (ServerUnavailable, PredictionTimeout) as err:
-                if request.sent > self._back_at:  # else it failed with those before, in an outage
-                    now = time.perf_counter()
-                    self._requests.window.missed(now)
-                    if away_since is None:
-                        away_since = now
-                        self._say_away(err, request.frame)
-                    left_s = self._max_outage_s - (now - away_since)
-                    if left_s <= 0:
-                        raise self._give_up(err, request.frame) from err
-                    # Full jitter: the clients of one server must not all come back at one instant.
-                    if self._stopping.wait(min(left_s, random.uniform(0, backoff_s))):
-                        raise _Stopped from err
-                    backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                # Sent before the last outage ended, it failed with those before it, in that one.
+                if request.sent > self._outage.ended_at:
+                    self._requests.window.missed(time.perf_counter())
+                    self._requests.pause(self._outage.failed(err, request.frame))
+                    if self._requests.stopped:
+                        return None
                 self.retries += 1
                 self._requests.send(request)
             else:
-                if away_since is not None:
-                    self._back_at = time.perf_counter()
-                    logger.warning("it is back after %.1f s", self._back_at - away_since)
+                if answer is not None:
+                    self._outage.over()
                 return answer
-
-    def _say_away(self, err: ServerError, frame: Frame) -> None:
-        logger.warning(
-            "%s; frame %d waits for it up to %g s", err.problem, frame.index, self._max_outage_s
-        )
-
-    def _wait(self, future: Future[Answer]) -> Answer:
-        while True:
-            if self._stopping.is_set():
-                raise _Stopped
-            try:
-                return future.result(timeout=POLL_SECONDS)
-            except TimeoutError:
-                continue
-
-    def _give_up(self, err: ServerError, frame: Frame) -> ServerError:
-        return type(err)(
-            f"{err.problem}; it stayed away for {self._max_outage_s:g} s at frame {frame.index}",
-            expected=err.expected,
-            next_step=f"{err.next_step}; or wait longer with --max_outage",
-        )
+        return None

@@ -15,6 +15,8 @@ from segkit.video.meters import StageTimer
 
 __all__ = ["Request", "Requests"]
 
+POLL_SECONDS = 0.1  # how soon a thread that waits for an answer sees that it is to stop
+
 
 @dataclass
 class Request:
@@ -42,21 +44,15 @@ class Requests:
         segmenter: Answers them.
         window: How many may be under way.
         timer: Notes "send" and "server".
-        frame_waits: Whether there is a frame to send, told while the window is full.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        window: Window,
-        timer: StageTimer,
-        *,
-        frame_waits: Callable[[], bool] = lambda: True,
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, window: Window, timer: StageTimer) -> None:
         self._segmenter, self.window, self._timer = segmenter, window, timer
-        self._frame_waits = frame_waits
+        # Whether there is a frame to send while the window is full; a live stream knows better.
+        self.frame_waits: Callable[[], bool] = lambda: True
         self._under_way = 0
-        self._blocked = self._stopped = False
+        self._blocked = False
+        self._stopping = threading.Event()
         self._changed = threading.Condition()
         self.answered = self.sent_bytes = self.received_bytes = 0
 
@@ -64,9 +60,9 @@ class Requests:
         """Blocks until another request may be started; False once `stop` was called."""
         with self._changed:
             self._blocked = True
-            self._changed.wait_for(lambda: self._stopped or self._under_way < self.window.size)
+            self._changed.wait_for(lambda: self.stopped or self._under_way < self.window.size)
             self._blocked = False
-            return not self._stopped
+            return not self.stopped
 
     def start(self, frame: Frame, *, timeout_s: float | None = None) -> Request:
         """Starts on a frame, which takes room until `finish`."""
@@ -85,16 +81,38 @@ class Requests:
         self._timer.add("send", request.sent - begin)
         future.add_done_callback(lambda done: self._replied(request, done))
 
+    def answer(self, request: Request) -> Answer | None:
+        """Blocks until the answer to a request is there; None once `stop` was called.
+
+        Raises:
+            ServerError: What the segmenter raises.
+        """
+        while not self.stopped:
+            try:
+                return request.future.result(timeout=POLL_SECONDS)
+            except TimeoutError:
+                continue
+        return None
+
+    def pause(self, seconds: float) -> None:
+        """Blocks for so long, or until `stop` is called."""
+        self._stopping.wait(seconds)
+
     def finish(self, request: Request) -> None:
         """Gives the room of a request back."""
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
-        """Lets whoever waits for room go."""
+        """Lets whoever waits here go."""
+        self._stopping.set()
         with self._changed:
-            self._stopped = True
             self._changed.notify_all()
 
     def _replied(self, request: Request, future: Future[Answer]) -> None:
@@ -104,7 +122,7 @@ class Requests:
         answer, rtt_s = future.result(), request.replied - request.sent
         self._timer.add("server", rtt_s)
         with self._changed:
-            limited = self._blocked and self._frame_waits()
+            limited = self._blocked and self.frame_waits()
             self.answered += 1
             self.sent_bytes += answer.sent_bytes
             self.received_bytes += answer.received_bytes

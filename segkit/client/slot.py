@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
+from segkit.client.background import wait_awake
+
 __all__ = ["Slot"]
 
 T = TypeVar("T")
-WAKE_SECONDS = 0.25
 
 
 class Slot(Generic[T]):
@@ -33,11 +34,7 @@ class Slot(Generic[T]):
     def take(self) -> T | None:
         """The item, once there is one; None once the slot is closed and empty."""
         with self._changed:
-            # A wait without end would not see a Ctrl-C that another thread was told of.
-            while not self._changed.wait_for(
-                lambda: self._item is not None or self._closed, WAKE_SECONDS
-            ):
-                pass
+            wait_awake(self._changed, lambda: self._item is not None or self._closed)
             item, self._item = self._item, None
             return item
 

@@ -100,10 +100,11 @@ class Stream:
         adaptive = AdaptiveWindow(LIVE if live else RECORDED, servers=servers)
         allowed = adaptive if window is None else FixedWindow(window)
         painter = Painter(timer, draw=draw, smooth=smooth)
+        self._requests = Requests(segmenter, allowed, timer)
         self._stream: LiveStream | RecordedStream
         if live:
             self._stream = LiveStream(
-                lambda frame_waits: self._start_requests(segmenter, allowed, frame_waits),
+                self._requests,
                 painter,
                 timer,
                 max_staleness_s=max_staleness_s,
@@ -111,8 +112,7 @@ class Stream:
                 close_source=close_source,
             )
         else:
-            requests = self._start_requests(segmenter, allowed, lambda: True)
-            self._stream = RecordedStream(requests, painter, timer, max_outage_s=max_outage_s)
+            self._stream = RecordedStream(self._requests, painter, timer, max_outage_s=max_outage_s)
         self._frames = 0
         self._begin = self._end = 0.0
 
@@ -136,10 +136,14 @@ class Stream:
                 if on_frame is not None:
                     on_frame(segmented)
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """Cause -> frames left out so far; for every frame, where `report` would take too long."""
+        return self._stream.drops
+
     def report(self) -> Report:
         """What it has done so far, or did."""
         requests, answered = self._requests, max(1, self._requests.answered)
-        drops = self._stream.drops
         return Report(
             frames=self._frames,
             captured=self._stream.captured,
@@ -147,18 +151,9 @@ class Stream:
             latency_ms=self._timer.summary("latency"),
             age_ms=self._timer.summary("age"),
             stage_ms={stage: self._timer.summary(stage) for stage in STAGES},
-            drops=drops,
+            drops=self.drops,
             retries=self._stream.retries,
             window=requests.window.size,
             sent_bytes=requests.sent_bytes / answered,
             received_bytes=requests.received_bytes / answered,
         )
-
-    def _start_requests(
-        self,
-        segmenter: Segmenter,
-        window: AdaptiveWindow | FixedWindow,
-        frame_waits: Callable[[], bool],
-    ) -> Requests:
-        self._requests = Requests(segmenter, window, self._timer, frame_waits=frame_waits)
-        return self._requests
