@@ -255,7 +255,7 @@ class _Sinks:
             return sink
 
         def drops() -> Mapping[str, int]:
-            return running.report().drops
+            return running.drops
 
         if output is not None:
             sound = source.path if audio else None
