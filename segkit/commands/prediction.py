@@ -175,7 +175,7 @@ def _peek(source: OpenSource) -> tuple[Iterator[Frame], Frame]:
 
 def _needs(options: PredictionOptions) -> bool:
     """Whether the confidence has to be asked for."""
-    names = {text.partition(":")[0] for text in options.effect}
+    names = {name for text in options.effect for name in text.split(":")[:2]}  # beside another
     return "confidence" in names or options.smooth == "confidence"
 
 

@@ -170,3 +170,10 @@ def test_sigterm_keeps_what_was_recorded(running_server: str, tmp_path: Path) ->
     with av.open(str(output)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 5
     assert "frames   " in said  # the figures so far
+
+
+def test_the_confidence_beside_the_image_is_asked_for(running_server: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    flags = ("--effect", "side_by_side:confidence", "--report", report, "--wire", "raw")
+    assert predict(*CAMERA, "--server", running_server, *flags) == 0
+    assert json.loads(report.read_text())["frames"] > 5
