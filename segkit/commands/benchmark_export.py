@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segkit.commands.export import check_batch_sizes
+from segkit.commands.json_file import write_json
 from segkit.commands.proof_options import ProofOptions, require_data
 from segkit.engines.variants import PRECISIONS, VariantName
 from segkit.errors import ConfigError
@@ -140,10 +141,7 @@ def _subject(options: Options, data: str) -> Subject:
 
 
 def _write(options: Options, figures: Figures) -> None:
-    import json
-
     from segkit.export.benchmark_report import write_plot
-    from segkit.runs import replacing
 
     assert options.output is not None
     record = {
@@ -153,6 +151,5 @@ def _write(options: Options, figures: Figures) -> None:
         "images": figures.num_images,
         "rows": [row.to_json() for row in figures.rows],
     }
-    with replacing(options.output / BENCHMARK_JSON) as incoming:
-        incoming.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(options.output / BENCHMARK_JSON, record)
     write_plot(options.output / BENCHMARK_PNG, figures)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit.commands.connection_options import ConnectionOptions
+from segkit.commands.json_file import write_json
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.errors import ConfigError
 
@@ -236,15 +237,8 @@ def _images(text: str | None, size: tuple[int, int]) -> list[Image]:
 
 def _write(options: Options, record: dict[str, Any], plot: Callable[[Path], None] | None) -> None:
     """Writes what is asked for; no plot where nothing was measured."""
-    import json
-
-    from segkit.runs import replacing
-
-    def write_json(path: Path) -> None:
-        with replacing(path) as incoming:
-            incoming.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-    for flag, path, write in (("json", options.json, write_json), ("plot", options.plot, plot)):
+    json = partial(write_json, record=record)
+    for flag, path, write in (("json", options.json, json), ("plot", options.plot, plot)):
         if path is None or write is None:
             continue
         try:

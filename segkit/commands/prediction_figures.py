@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segkit.commands.json_file import write_json
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,10 +98,8 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         ConfigError: It cannot be written there.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(path, report.to_json())
     except OSError as err:
         raise ConfigError(
             f"the report '{path}' cannot be written ({err.strerror})",

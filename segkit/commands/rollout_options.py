@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit.commands.connection_options import ConnectionOptions
+from segkit.commands.json_file import check_json, write_json
 from segkit.commands.termination import terminable
 from segkit.contract import DEFAULT_MODEL_NAME
 from segkit.errors import ConfigError
@@ -68,15 +69,7 @@ class PlaceOptions(ConnectionOptions):
             raise ConfigError(
                 f"--load_timeout is {self.load_timeout:g}", expected="a number above 0"
             )
-        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
-            raise ConfigError(
-                f"--json '{self.json}' cannot be written", expected="a file in a folder that exists"
-            )
-        if self.json is not None and self.json.exists() and not self.overwrite:
-            raise ConfigError(
-                f"--json '{self.json}' exists",
-                next_step="choose another --json, or add --overwrite",
-            )
+        check_json(self.json, overwrite=self.overwrite)
 
     def undo(self, version: int | None = None) -> str:
         """The command that undoes a roll-out.
@@ -138,13 +131,8 @@ def write_report(options: PlaceOptions, record: dict[str, Any]) -> None:
     """Writes --json, if it is given."""
     if options.json is None:
         return
-    import json
-
-    from segkit.runs import replacing
-
     record = {"server": options.server, "model": options.model_name, **record}
-    with replacing(options.json) as incoming:
-        incoming.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, record)
     say(f"written to {options.json}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segkit import contract
+from segkit.commands.json_file import check_json
 from segkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def run(options: Options) -> None:
     import json
 
     file = None if options.json in (None, STDOUT) else Path(str(options.json))
-    if file is not None:
-        _check_output(file, overwrite=options.overwrite)
+    check_json(file, overwrite=options.overwrite)
 
     from segkit.export.tensorrt_text import render  # takes seconds: it brings TensorFlow
 
@@ -78,17 +78,6 @@ def run(options: Options) -> None:
         beside.write_text(document + "\n", encoding="utf-8")
         beside.replace(file)
         print(f"written to {file}", flush=True)
-
-
-def _check_output(file: Path, *, overwrite: bool) -> None:
-    if not file.parent.is_dir() or file.is_dir():
-        raise ConfigError(
-            f"--json '{file}' cannot be written", expected="a file in a folder that exists"
-        )
-    if file.exists() and not overwrite:
-        raise ConfigError(
-            f"--json '{file}' exists", next_step="choose another --json, or add --overwrite"
-        )
 
 
 def _network_report(options: Options) -> TensorRTReport:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.commands.connection_options import ConnectionOptions
+from segkit.commands.json_file import check_json, write_json
 from segkit.commands.proof_options import ProofOptions, require_data
 from segkit.config import POSITIONAL
 from segkit.errors import ConfigError, ExportError
@@ -37,20 +38,11 @@ class Options(ProofOptions, ConnectionOptions):
     def __post_init__(self) -> None:
         ProofOptions.__post_init__(self)
         ConnectionOptions.__post_init__(self)
-        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
-            raise ConfigError(
-                f"--json '{self.json}' cannot be written", expected="a file in a folder that exists"
-            )
-        if self.json is not None and self.json.exists() and not self.overwrite:
-            raise ConfigError(
-                f"--json '{self.json}' exists",
-                next_step="choose another --json, or add --overwrite",
-            )
+        check_json(self.json, overwrite=self.overwrite)
 
 
 def run(options: Options) -> None:
     """Compares, prints, and fails where they differ."""
-    import json
     from contextlib import ExitStack
 
     from segkit.commands.verify_target import open_targets, parse_target
@@ -65,7 +57,6 @@ def run(options: Options) -> None:
 
     from segkit.evaluation.proof import prove
     from segkit.evaluation.real_images import read_images
-    from segkit.runs import replacing
 
     with ExitStack() as stack:
         reference, candidate = open_targets(
@@ -83,8 +74,7 @@ def run(options: Options) -> None:
         proof = prove(reference, candidate, images, thresholds=options.thresholds)
     print(proof.render(), flush=True)
     if options.json is not None:
-        with replacing(options.json) as incoming:
-            incoming.write_text(json.dumps(proof.to_json(), indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, proof.to_json())
         print(f"written to {options.json}")
     if proof.failures:
         raise ExportError(
