@@ -27,7 +27,9 @@ from segkit import __version__
 from segkit.config import CONFIG_FILE, to_yaml
 from segkit.errors import ConfigError
 
-__all__ = ["Run", "library_versions", "replacing"]
+__all__ = ["CHECKPOINTS", "Run", "is_checkpoint", "library_versions", "replacing"]
+
+CHECKPOINTS = "checkpoints"  # the folder of a run that holds them
 
 _LIBRARIES = ("tensorflow", "tensorflow-datasets", "numpy", "opencv-python", "protobuf", "grpcio")
 
@@ -43,9 +45,9 @@ class Run:
     def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
         self.path = path
         self.config = path / CONFIG_FILE
-        self.best = path / "checkpoints" / "best.h5"
-        self.last = path / "checkpoints" / "last.h5"
-        self.state = path / "checkpoints" / "state"
+        self.best = path / CHECKPOINTS / "best.h5"
+        self.last = path / CHECKPOINTS / "last.h5"
+        self.state = path / CHECKPOINTS / "state"
         self.results = path / "results.csv"
         self.tensorboard = path / "tensorboard"
         if tensorboard:
@@ -92,6 +94,11 @@ class Run:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
             writer.writeheader()
             writer.writerows(rows)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path that is there is a checkpoint, or a run folder, and no exported version."""
+    return path.is_file() or (path / CHECKPOINTS).is_dir()
 
 
 @contextmanager

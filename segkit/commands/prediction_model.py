@@ -23,7 +23,6 @@ __all__ = ["Model", "ModelOptions", "open_model"]
 
 AUTO = "auto"
 DEFAULT_SERVER = "127.0.0.1:8500"
-CHECKPOINTS = "checkpoints"  # the folder of a run that holds them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +136,10 @@ def open_model(
 
 def _open_local(options: ModelOptions, path: Path, stack: ExitStack, *, confidence: bool) -> Model:
     from segkit.client import LocalSegmenter
+    from segkit.runs import is_checkpoint
 
     print(f"loading {path}", flush=True)
-    if path.is_file() or (path / CHECKPOINTS).is_dir():
+    if is_checkpoint(path):
         from segkit.export.checkpoint_engine import CheckpointEngine
 
         local = LocalSegmenter(CheckpointEngine(path), confidence=confidence)

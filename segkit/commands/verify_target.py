@@ -19,11 +19,11 @@ from segkit.evaluation.proof import Contestant
 from segkit.export.checkpoint import keras_contestant
 from segkit.export.proof import open_contestant
 from segkit.models.checkpoints import load_checkpoint
+from segkit.runs import is_checkpoint
 
 __all__ = ["VerifyTarget", "open_targets", "parse_target"]
 
 SERVER = re.compile(r"(?P<server>[^/@]+:\d{1,5})(/(?P<model>.+))?")
-CHECKPOINTS = "checkpoints"  # the folder of a run that holds them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def parse_target(text: str) -> VerifyTarget:
     path, _, engine = text.rpartition("@") if "@" in text else (text, "", "")
     place = Path(path).expanduser()
     if place.exists():
-        if place.is_file() or (place / CHECKPOINTS).is_dir():
+        if is_checkpoint(place):
             if engine:
                 raise ConfigError(
                     f"'{text}' names an engine for a checkpoint, which Keras runs",
