@@ -14,7 +14,7 @@ from segkit.client.wire import Array
 from segkit.errors import ConfigError
 from segkit.video.frame import Image, Mask
 
-__all__ = ["RAW", "WireFormat", "class_map", "encode_jpeg"]
+__all__ = ["RAW", "WireFormat", "class_map", "encode_jpeg", "png_mask"]
 
 JPEG = re.compile(r"jpeg:(\d{1,3})")
 
@@ -70,13 +70,12 @@ class WireFormat:
         """
         if self.jpeg_quality is None:
             return class_map(outputs, contract.CLASS_IDS, (1, *size))[0]
-        name = contract.ENCODED_MASK
-        found = _output(outputs, name)
-        png = found.item() if found.shape == (1,) and found.dtype == object else b""
-        mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
-        if mask is None or mask.dtype != np.uint8 or mask.shape != size:
-            raise ValueError(f"a reply's '{name}' is no PNG of {size[1]}x{size[0]} class ids")
-        return np.asarray(mask)
+        mask = png_mask(outputs)
+        if mask is None or mask.shape != size:
+            raise ValueError(
+                f"a reply's '{contract.ENCODED_MASK}' is no PNG of {size[1]}x{size[0]} class ids"
+            )
+        return mask
 
 
 def class_map(outputs: dict[str, Array], name: str, shape: tuple[int, ...]) -> Mask:
@@ -91,6 +90,18 @@ def class_map(outputs: dict[str, Array], name: str, shape: tuple[int, ...]) -> M
             f"a reply has '{name}' of {found.dtype} {found.shape}, not of uint8 {shape}"
         )
     return found
+
+
+def png_mask(outputs: dict[str, Array]) -> Mask | None:
+    """The class ids of the signature `encoded`: uint8, (H, W); None where it gives no such PNG.
+
+    Raises:
+        ValueError: The output is not there.
+    """
+    found = _output(outputs, contract.ENCODED_MASK)
+    png = found.item() if found.size == 1 and found.dtype == object else b""
+    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
+    return None if mask is None or mask.dtype != np.uint8 or mask.ndim != 2 else np.asarray(mask)
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:

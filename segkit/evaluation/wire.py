@@ -12,7 +12,7 @@ import numpy.typing as npt
 from segkit import contract
 from segkit.client import RemoteSegmenter
 from segkit.client.wire import decode_response
-from segkit.client.wire_format import encode_jpeg
+from segkit.client.wire_format import encode_jpeg, png_mask
 from segkit.evaluation.predictors import Predictor
 from segkit.video.resize import resize_image, resize_mask
 
@@ -39,13 +39,11 @@ class EncodingSegmenter(RemoteSegmenter):
             ServerError: The model cannot be asked; the subclass says why.
         """
         request = self._encode("encoded", {contract.ENCODED_IMAGE: np.array([data], object)})
-        reply = decode_response(self._call(request)).get(contract.ENCODED_MASK)
-        mask = None
-        if reply is not None and reply.dtype == object and reply.size == 1:
-            mask = cv2.imdecode(np.frombuffer(reply.item(), np.uint8), cv2.IMREAD_UNCHANGED)
-        if mask is None or mask.dtype != np.uint8 or mask.ndim != 2:
+        outputs = decode_response(self._call(request))
+        mask = png_mask(outputs) if contract.ENCODED_MASK in outputs else None
+        if mask is None:
             raise self._mismatch("`encoded` gives no 8-bit PNG of class ids")
-        return np.asarray(mask)
+        return mask
 
 
 class JpegPredictor:
