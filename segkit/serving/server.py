@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from segkit.engines import Code, StatusError, engine_name
 from segkit.errors import ConfigError, ExportError
+from segkit.serving.addresses import join_address, listen, port_error
 from segkit.serving.batching import BatchScheduler
 from segkit.serving.config_poll import ConfigPoll
 from segkit.serving.configs import single_model
@@ -27,6 +27,7 @@ from segkit.serving.warmup import replay_warmup
 
 __all__ = ["ModelServer"]
 
+PORT, REST_PORT = "--port", "--rest_api_port"
 STOP_GRACE_SECONDS = 8.0  # Docker's patience is 10
 
 
@@ -110,12 +111,12 @@ class ModelServer:
     def address(self) -> str:
         """Host and port of gRPC, for clients."""
         assert self._port is not None
-        return _join(self._settings.host, self._port)
+        return join_address(self._settings.host, self._port)
 
     @property
     def rest_address(self) -> str | None:
         """Host and port of REST, None without."""
-        return None if self._rest is None else _join(self._settings.host, self._rest.port)
+        return None if self._rest is None else join_address(self._settings.host, self._rest.port)
 
     @property
     def versions(self) -> dict[str, list[int]]:
@@ -149,9 +150,9 @@ class ModelServer:
         """
         settings = self._settings
         self._check_base_paths()
-        for port in (settings.port, settings.rest_port):
-            if port:
-                _check_port_is_free(settings.host, port)
+        for port, flag in ((settings.port, PORT), (settings.rest_port, REST_PORT)):
+            if port:  # fails before the models are loaded, not after
+                listen(settings.host, port, flag=flag).close()
         try:
             self._load()
             self._listen()
@@ -225,7 +226,7 @@ class ModelServer:
         )
         addresses = [f"unix:{settings.socket_path}"] if settings.socket_path else []
         if settings.port is not None:
-            addresses.append(_join(settings.host, settings.port))
+            addresses.append(join_address(settings.host, settings.port))
         for address in addresses:
             try:
                 if credentials is None:
@@ -233,7 +234,7 @@ class ModelServer:
                 else:
                     port = self._grpc.add_secure_port(address, credentials)
             except RuntimeError as err:
-                raise _port_error(address, str(err)) from err
+                raise port_error(address, str(err), flag=PORT) from err
         if settings.port is not None:
             self._port = port
 
@@ -296,24 +297,3 @@ class ModelServer:
             expected="a model_config_list as tensorflow/serving takes it",
             next_step="correct it; python -m segkit serve-config writes one",
         )
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    """Fails before the model is loaded, not after."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host.strip("[]"), port), family=family).close()
-    except OSError as err:
-        raise _port_error(_join(host, port), err.strerror or str(err)) from err
-
-
-def _port_error(address: str, reason: str) -> ConfigError:
-    return ConfigError(
-        f"cannot listen on {address}: {reason}",
-        expected="a free port on an address of this machine",
-        next_step="stop the other server, or choose another --port",
-    )
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

@@ -135,6 +135,14 @@ def test_a_port_in_use_is_an_error_before_anything_is_loaded(
     assert server.versions == {}
 
 
+def test_a_busy_rest_port_names_its_own_flag(tiny_export: Path, busy_port: int) -> None:
+    server = ModelServer.of("segkit", tiny_export, rest_port=busy_port)
+    with pytest.raises(ConfigError, match="cannot listen on") as caught:
+        server.start()
+    assert "--rest_api_port" in caught.value.next_step
+    assert server.versions == {}
+
+
 def test_an_unknown_engine_is_an_error(tiny_export: Path) -> None:
     with pytest.raises(ConfigError, match="there is no engine 'x'"):
         ModelServer.of("segkit", tiny_export, engine="x")

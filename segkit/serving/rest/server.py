@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 
-from segkit.errors import ConfigError
+from segkit.serving.addresses import listen
 from segkit.serving.rest.connection import Api, Hub, Limits
 
 __all__ = ["Limits", "RestServer"]
@@ -53,7 +52,7 @@ class RestServer:
         Raises:
             ConfigError: The port cannot be listened on.
         """
-        listener = _listen(self._host, self.port)
+        listener = listen(self._host, self.port, flag="--rest_api_port")
         self.port = listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._hub = Hub(self._api, self._threads, self._limits, self._loop)
@@ -75,18 +74,3 @@ class RestServer:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Like TensorFlow Serving, "::" takes IPv4 clients too.
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
-    except OSError as err:
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise ConfigError(
-            f"cannot listen on {address}: {err.strerror or err}",
-            expected="a free port on an address of this machine",
-            next_step="stop the other server, or choose another --rest_api_port",
-        ) from err
