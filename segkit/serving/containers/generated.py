@@ -15,7 +15,7 @@ from pathlib import Path
 
 from segkit.errors import ConfigError
 
-__all__ = ["GeneratedFile", "write_files"]
+__all__ = ["PRIVATE", "PUBLIC", "GeneratedFile", "write_beside", "write_files"]
 
 _HEADER = (
     "# Written by `python -m segkit serve-config`, which replaces it unless it was edited. {}\n"
@@ -100,7 +100,7 @@ def write_files(files: Sequence[GeneratedFile], *, overwrite: bool = False) -> l
     try:
         for file in changed:
             if file.body is not None:
-                staged.append((_stage(file), file.path))
+                staged.append((write_beside(file.path, file.text, file.mode), file.path))
         for incoming, path in staged:
             os.replace(incoming, path)
         for file in changed:
@@ -118,15 +118,24 @@ def write_files(files: Sequence[GeneratedFile], *, overwrite: bool = False) -> l
     return [file.path for file in changed]
 
 
-def _stage(file: GeneratedFile) -> Path:
-    """Writes the text beside its place, readable for nobody else from the first byte on."""
-    file.path.parent.mkdir(parents=True, exist_ok=True)
-    incoming = file.path.with_name(f".incoming-{file.path.name}")
+def write_beside(path: Path, text: str, mode: int) -> Path:
+    """Writes a text beside its place, readable for nobody else from the first byte on.
+
+    Args:
+        path: Its place; the folder is made.
+        text: What to write.
+        mode: The permissions that it has in the end.
+
+    Returns:
+        Where it is now; os.replace() brings it to its place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    incoming = path.with_name(f".incoming-{path.name}")
     incoming.unlink(missing_ok=True)
     descriptor = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(file.text)
-        os.fchmod(stream.fileno(), file.mode)
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
         stream.flush()
         os.fsync(stream.fileno())
     return incoming

@@ -26,7 +26,7 @@ from segkit.serving.containers.certificates import (
     new_authority,
     sign,
 )
-from segkit.serving.containers.generated import PRIVATE, PUBLIC
+from segkit.serving.containers.generated import PRIVATE, PUBLIC, write_beside
 from segkit.serving.server_config_pb2 import SSLConfig
 
 __all__ = ["ALWAYS", "TlsFiles", "check_hosts", "check_ssl_config", "make_tls_files"]
@@ -216,12 +216,6 @@ def _save(folder: Path, role: str, pair: Signed) -> list[Path]:
         path = folder / name
         if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == mode:
             continue
-        incoming = path.with_name(f".incoming-{name}")
-        incoming.unlink(missing_ok=True)
-        descriptor = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, mode)
-            file.write(text)
-        os.replace(incoming, path)
+        os.replace(write_beside(path, text, mode), path)
         written.append(path)
     return written
