@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from patience import wait_for
 
 from segkit.engines import Code, StatusError
 from segkit.errors import ConfigError
@@ -66,13 +67,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def rows(*values: int, dtype: Any = np.uint8) -> dict[str, Any]:
     return {"x": np.array(values, dtype)[:, None]}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
 
 
 def hold_back(network: Network, queue: BatchQueue, pool: ThreadPoolExecutor) -> Future[Any]:

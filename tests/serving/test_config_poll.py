@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from patience import wait_for
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from segkit.engines import Code, StatusError
@@ -13,7 +14,6 @@ from segkit.serving.config_poll import ConfigPoll
 
 ONE = 'model_config_list { config { name: "one" base_path: "/one" } }'
 TWO = 'model_config_list { config { name: "two" base_path: "/two" } }'
-PATIENCE_SECONDS = 30
 
 
 class Models:
@@ -42,13 +42,6 @@ def file(tmp_path: Path, models: Models) -> Iterator[Path]:
     poll.start()
     yield path
     poll.stop()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 def replace(path: Path, text: str) -> None:

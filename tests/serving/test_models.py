@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from patience import wait_for
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfigList
 
@@ -19,7 +19,6 @@ from segkit.serving.models import Models
 from segkit.serving.servable import Servable
 from segkit.serving.versions import State, VersionManager
 
-PATIENCE_SECONDS = 30
 PLATFORM = 'model_platform: "tensorflow"'
 
 
@@ -110,13 +109,6 @@ def refusal(call: Callable[[], object]) -> tuple[Code, str]:
 
 def states(models: Models, name: str = "seg") -> dict[int, State]:
     return {status.number: status.state for status in models.statuses(name)}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 # === Version policies ===

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from patience import wait_for
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -28,7 +28,6 @@ from segkit.serving.versions import State, VersionManager
 from segkit.serving.warmup import replay_warmup
 
 IMAGE = np.random.default_rng(4).integers(0, 256, (1, 64, 96, 3), np.uint8)
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -85,13 +84,6 @@ def client(server: ModelServer) -> Iterator[Client]:
     client = Client(server.address)
     with client.channel:
         yield client
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def publish_copy(

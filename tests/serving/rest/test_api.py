@@ -5,25 +5,23 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from rest_requests import MODEL, ask, error, predict
 
 from segkit.engines import Code, StatusError
 from segkit.serving.rest import api as rest
 from segkit.serving.rest.api import RestApi
-from segkit.serving.rest.message import Reply, Request, error_page
+from segkit.serving.rest.message import Reply, error_page
 from segkit.serving.server import ModelServer
 from segkit.serving.service import ModelServices
 
 IMAGES = np.random.default_rng(8).integers(0, 256, (2, 64, 96, 3), np.uint8)
-MODEL = "/v1/models/segkit"
 METRICS = "/monitoring/prometheus/metrics"
 
 
@@ -42,25 +40,6 @@ def api(services: ModelServices) -> RestApi:
 def class_ids(tiny_model: Any) -> list[Any]:
     ids: list[Any] = np.argmax(tiny_model(IMAGES.astype(np.float32)), axis=-1).tolist()
     return ids
-
-
-def ask(api: RestApi, method: str, target: str, body: Any = b"", **headers: str) -> Reply:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return api.answer(Request(method, target, names, raw))
-
-
-def predict(api: RestApi, body: Any, target: str = f"{MODEL}:predict", **headers: str) -> Any:
-    reply = ask(api, "POST", target, body, **headers)
-    assert (reply.status, reply.headers) == (200, (("Content-Type", "application/json"),))
-    return json.loads(reply.body)
-
-
-def error(reply: Reply, status: int = 400) -> str:
-    assert (reply.status, reply.headers[0]) == (status, ("Content-Type", "application/json"))
-    (message,) = json.loads(reply.body).values()
-    assert reply.body.startswith(b'{\n    "error": "')
-    return str(message)
 
 
 @pytest.mark.parametrize(
@@ -326,95 +305,6 @@ def test_metrics_are_at_exactly_their_path(api: RestApi, services: ModelServices
         f"Unexpected path: {METRICS}?a=b. Should be {METRICS}".encode(),
     )
     assert ask(RestApi(services), "GET", METRICS) == error_page(404)
-
-
-class Broken:
-    """Services of which each method fails."""
-
-    def __init__(self, failure: Exception) -> None:
-        self.failure = failure
-        self.observed: list[tuple[str, str, str, Code]] = []
-        self.models = self
-
-    def hold(self, spec: Any) -> AbstractContextManager[Any]:
-        raise self.failure
-
-    def model_status(self, spec: Any) -> Any:
-        raise self.failure
-
-    def model_metadata(self, spec: Any, fields: Any) -> Any:
-        raise self.failure
-
-    def observe(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
-        assert 0 <= seconds < 60
-        self.observed.append((model, api, entrypoint, code))
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        (Code.INVALID_ARGUMENT, 400),
-        (Code.FAILED_PRECONDITION, 400),
-        (Code.OUT_OF_RANGE, 400),
-        (Code.UNAUTHENTICATED, 401),
-        (Code.PERMISSION_DENIED, 403),
-        (Code.NOT_FOUND, 404),
-        (Code.ALREADY_EXISTS, 409),
-        (Code.ABORTED, 409),
-        (Code.RESOURCE_EXHAUSTED, 429),
-        (Code.CANCELLED, 499),
-        (Code.UNKNOWN, 500),
-        (Code.INTERNAL, 500),
-        (Code.DATA_LOSS, 500),
-        (Code.UNIMPLEMENTED, 501),
-        (Code.UNAVAILABLE, 503),
-        (Code.DEADLINE_EXCEEDED, 504),
-    ],
-)
-def test_each_code_has_a_status(code: Code, status: int) -> None:
-    services = Broken(StatusError(code, "why"))
-    api = RestApi(services)
-    for method, target in (
-        ("POST", f"{MODEL}:predict"),
-        ("GET", MODEL),
-        ("GET", f"{MODEL}/metadata"),
-    ):
-        assert error(ask(api, method, target, {"instances": [1]}), status) == "why"
-    assert services.observed == [
-        ("segkit", "predict", "REST", code),
-        ("segkit", "", "REST", code),
-        ("segkit", "", "REST", code),
-    ]
-
-
-def test_a_bug_is_an_internal_error_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    services = Broken(KeyError("x"))
-    with caplog.at_level(logging.ERROR):
-        reply = ask(RestApi(services), "POST", f"{MODEL}:predict", {"instances": [1]})
-    assert error(reply, 500) == "KeyError: 'x'"
-    assert "Traceback" in caplog.text
-    assert services.observed == [("segkit", "predict", "REST", Code.INTERNAL)]
-
-
-def test_requests_are_counted_under_the_name_that_they_give() -> None:
-    services = Broken(StatusError(Code.NOT_FOUND, ""))
-    api = RestApi(services)
-    for method, target in (
-        ("POST", "/v1/models/a%20b/versions/99999999999999999999:predict"),
-        ("POST", "/v1/models/x:classify"),
-        ("GET", "/v1/foo"),
-        ("DELETE", MODEL),
-    ):
-        ask(api, method, target, b"{}")
-    ask(api, "OPTIONS", MODEL, origin="http://x")
-    ask(api, "GET", "/not/counted")
-    assert services.observed == [
-        ("a b", "predict", "REST", Code.INVALID_ARGUMENT),
-        ("x", "classify", "REST", Code.INVALID_ARGUMENT),
-        ("", "", "REST", Code.INVALID_ARGUMENT),
-        ("", "", "REST", Code.INVALID_ARGUMENT),
-        ("", "", "REST", Code.OK),
-    ]
 
 
 def test_a_prediction_has_so_much_time(services: ModelServices, monkeypatch: Any) -> None:

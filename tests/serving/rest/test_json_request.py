@@ -13,7 +13,6 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from segkit.engines import Code, StatusError
 from segkit.serving.rest import json_numbers
 from segkit.serving.rest.json_array import decode_base64
-from segkit.serving.rest.json_examples import check_examples
 from segkit.serving.rest.json_request import PredictCall, read_predict_call
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (2, 6, 5, 3), np.uint8)
@@ -391,49 +390,3 @@ def test_base64_may_have_white_space_and_lack_its_padding() -> None:
         text = base64.b64encode(raw).decode()
         for variant in (text, text.rstrip("="), text.replace("=", "."), f" {text[:2]}\n{text[2:]}"):
             assert decode_base64({"b64": variant}) == raw
-
-
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ({"a": 1}, "When method is classify, key 'examples' is expected and was not found"),
-        ({"examples": 1}, "Expecting 'examples' value to be an list/array"),
-        ({"examples": []}, "'examples' value is an empty array"),
-    ],
-)
-def test_examples_are_needed(document: Any, message: str) -> None:
-    with pytest.raises(StatusError) as caught:
-        check_examples(document)
-    assert caught.value.message == f"JSON Value: {pretty(document)} {message}"
-
-
-@pytest.mark.parametrize(
-    ("example", "message"),
-    [
-        (1, "Example must be JSON object but got JSON Number"),
-        ([], "Example must be JSON object but got JSON Array"),
-        ({"a": None}, "Feature: a has element with unexpected JSON type: Null"),
-        ({"a": [[1]]}, "Feature: a has element with unexpected JSON type: Array"),
-        ({"a": {"b": 1}}, "Feature: a has element with unexpected JSON type: Object"),
-        ({"a": [1, 2.5]}, "Unexpected element type in feature: a expecting type: int64"),
-        ({"a": ["x", 1]}, "Unexpected element type in feature: a expecting type: bytes"),
-        ({"a": [1.5, True]}, "Unexpected element type in feature: a expecting type: float"),
-        ({"a": 2**63}, "Feature: a has uint64_t element. Only int64_t is supported."),
-        ({"a": {"b64": "%"}}, "Unable to base64 decode"),
-    ],
-)
-def test_examples_have_features_of_one_kind(example: Any, message: str) -> None:
-    for document in ({"examples": [{}, example]}, {"context": example, "examples": [{}]}):
-        with pytest.raises(StatusError) as caught:
-            check_examples(document)
-        assert caught.value.message == message
-
-
-def test_good_examples_pass() -> None:
-    example = {
-        "names": ["foo", {"b64": "aGk="}],
-        "age": 20,
-        "mix": [1, True],
-        "rate": [8.5, 2.0**80],
-    }
-    check_examples({"context": {"q": "x"}, "examples": [example, {}]})
