@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["StageTimer", "Summary", "percentiles"]
 
@@ -19,7 +20,9 @@ T = TypeVar("T")
 KEPT = 10_000  # of the latest passes: a stream may run for months
 
 
-def percentiles(values: Sequence[float], points: Sequence[float] = (50, 90, 99)) -> list[float]:
+def percentiles(
+    values: Sequence[float] | npt.NDArray[np.float64], points: Sequence[float] = (50, 90, 99)
+) -> list[float]:
     """The values below which so many per cent of all values lie: measured ones, none in between.
 
     Args:
@@ -73,7 +76,7 @@ class StageTimer:
     def summary(self, stage: str) -> Summary:
         """Milliseconds of the latest passes of a stage."""
         with self._lock:
-            seconds = list(self._seconds.get(stage, ()))
-        if not seconds:
+            milliseconds = 1e3 * np.array(self._seconds.get(stage, ()), np.float64)
+        if not len(milliseconds):
             return Summary()
-        return Summary(1e3 * float(np.mean(seconds)), *percentiles([1e3 * s for s in seconds]))
+        return Summary(float(milliseconds.mean()), *percentiles(milliseconds))
