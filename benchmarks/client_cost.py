@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
+from turns import take_turns
 
 from segkit.client.wire import decode_response, encode_request
 from segkit.video.meters import percentiles
@@ -61,18 +61,6 @@ def make_reply(ids: np.ndarray) -> bytes:
     return response.SerializeToString()
 
 
-def measure(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of every pass; the ways take turns, so that all see the same machine."""
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(repeats + 10):  # the first ten warm up
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if round_ >= 10:
-                passes[name].append(1e3 * (time.perf_counter() - start))
-    return passes
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--height", type=int, default=480)
@@ -97,7 +85,7 @@ def main() -> int:
         ways[f"decode {kind}, segkit"] = lambda reply=reply: decode_segkit(reply)
         ways[f"decode {kind}, tensorflow"] = lambda reply=reply: decode_tensorflow(reply)
 
-    passes = measure(ways, options.repeats)
+    passes = take_turns(ways, options.repeats, warm_up=10)
     for way in ("segkit", "tensorflow"):
         pairs = zip(passes[f"encode, {way}"], passes[f"decode ids below 128, {way}"], strict=True)
         passes[f"encode + decode, {way}"] = [sum(pair) for pair in pairs]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from turns import take_turns
 
 from segkit.data.scenes import LABELS, Street
 from segkit.video.effects import make_effect
@@ -86,13 +87,7 @@ def _stream(
 
 
 def measure(made: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    passes: dict[str, list[float]] = {name: [] for name in made}
-    for round_ in range(rounds + WARM_UP):
-        for name, way in made.items():
-            start = time.thread_time()
-            way()
-            if round_ >= WARM_UP:
-                passes[name].append(1e3 * (time.thread_time() - start))
+    passes = take_turns(made, rounds, warm_up=WARM_UP, clock=time.thread_time)
     return {
         name: {
             "min_ms": min(values),

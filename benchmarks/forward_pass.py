@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 from stock_layers import stock_keras
+from turns import take_turns
 
 from segkit.engines.cpu import cpu_name
 from segkit.models import NETWORKS, build_model
@@ -32,7 +32,6 @@ from segkit.video.meters import percentiles
 
 STOCK = "stock"
 FORMS = ("bilinear", "matmul")
-WARM_UP = 5
 NO_SLOWER = 1.05  # bilinear to stock; two runs of the same graph differ by as much
 COLORS = {STOCK: "#9aa0a6", "bilinear": "#1a73e8", "matmul": "#f29900"}
 
@@ -60,23 +59,6 @@ def forward_passes(name: str, size: tuple[int, int]) -> dict[str, Callable[[], n
         error = np.abs(ways[form]() - expected).max() / np.abs(expected).max()
         assert error <= 1e-4, f"{name}, {form}: logits differ by {error:.1e} of the largest"
     return ways
-
-
-def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every pass; each round runs every way once and starts with another one.
-
-    So all see the same machine, and none always comes after the longest.
-    """
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    order = list(ways)
-    for round_ in range(-WARM_UP, rounds):
-        for name in order:
-            start = time.perf_counter()
-            ways[name]()
-            if round_ >= 0:
-                passes[name].append(1e3 * (time.perf_counter() - start))
-        order.append(order.pop(0))
-    return passes
 
 
 def summarize(passes: dict[str, list[float]]) -> Figures:
@@ -107,7 +89,7 @@ def main() -> int:
     for name in options.networks:
         print(f"measuring {name}, {options.rounds} rounds", flush=True)
         ways = forward_passes(name, (options.height, options.width))
-        figures[name] = summarize(measure(ways, options.rounds))
+        figures[name] = summarize(take_turns(ways, options.rounds))
         tf.keras.backend.clear_session()
     record = {
         "command": "python " + " ".join(sys.argv),

@@ -26,6 +26,7 @@ from serving_common import (
     noise,
     write_record,
 )
+from turns import take_turns
 
 from segkit.client.remote import CHANNEL_OPTIONS, PREDICT
 from segkit.client.wire import decode_response, encode_request
@@ -39,20 +40,6 @@ LEAST_THROUGHPUT = 0.95  # of the engine's own
 WARM_UP = 10
 
 Ways = dict[str, Callable[[], object]]
-
-
-def measure_latency(ways: Ways, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every pass; each round runs every way once and starts with another one."""
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    order = list(ways)
-    for round_ in range(-WARM_UP, rounds):
-        for name in order:
-            start = time.perf_counter()
-            ways[name]()
-            if round_ >= 0:
-                passes[name].append(1e3 * (time.perf_counter() - start))
-        order.append(order.pop(0))
-    return passes
 
 
 def count_passes(way: Callable[[], object], threads: int, seconds: float) -> float:
@@ -101,7 +88,7 @@ def measure(engine: Engine, address: str, options: argparse.Namespace) -> dict[s
         served = decode_response(call(request, timeout=60))[CLASS_IDS]
         own = engine.run(DEFAULT_SIGNATURE, {IMAGE: image})[CLASS_IDS]
         np.testing.assert_array_equal(served, own)
-        passes = measure_latency(ways, options.rounds)
+        passes = take_turns(ways, options.rounds, warm_up=WARM_UP)
         rates = measure_throughput(
             ways, threads=options.threads, windows=options.windows, seconds=options.seconds
         )

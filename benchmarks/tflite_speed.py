@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter as LiteRT
-from forward_pass import measure
+from turns import take_turns
 
 from segkit.contract import Metadata
 from segkit.engines import open_engine
@@ -193,16 +193,16 @@ def main() -> int:
         if options.why:
             record["plain"] = {}
             for name, way in plain(model, size).items():  # not in turns: their threads would meet
-                record["plain"] |= figures(measure({name: way}, options.rounds))
+                record["plain"] |= figures(take_turns({name: way}, options.rounds))
             show("plain conversion, by interpreter", record["plain"])
             record["parts"] = {}
             for part, ways in parts(model, size).items():
                 for name, way in ways.items():
-                    row = figures(measure({f"{part}; {name}": way}, options.rounds))
+                    row = figures(take_turns({f"{part}; {name}": way}, options.rounds))
                     record["parts"] |= row
             show("parts of it, two threads", record["parts"])
         ways = engines(model, options.network, size, Path(folder))
-        passes = measure(ways, options.rounds)
+        passes = take_turns(ways, options.rounds)
         record["engines"] = figures(passes, str(TENSORFLOW))
         show(f"{options.network}, {size[0]}x{size[1]}, in turns", record["engines"])
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,10 @@ recipes draw as they do in training. "nothing" is what the measurement itself co
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from turns import take_turns
 
 from segkit.data.recipe import TRANSFORMS, make_augmentation
 from segkit.data.scenes.world import Street
@@ -28,7 +29,6 @@ from segkit.data.transforms import Example, Transform
 from segkit.engines.cpu import cpu_name
 from segkit.video.meters import percentiles
 
-WARM_UP = 5
 # Parameters that show what a transform can cost: below scale 1 there is no class to look for.
 PARAMETERS: dict[str, dict[str, Any]] = {"class_balanced_crop": {"min_scale": 1.0}}
 RECIPES: dict[str, list[Any]] = {
@@ -49,8 +49,8 @@ def recipes() -> dict[str, list[Any]]:
     return {"nothing": [], **alone, **RECIPES}
 
 
-def way(transforms: tuple[Transform, ...], example: Example) -> Callable[[int], None]:
-    """One pass with a seed; traced once, for images of any size, as in training."""
+def way(transforms: tuple[Transform, ...], example: Example) -> Callable[[], None]:
+    """Passes, each with a seed of its own; traced once, for images of any size, as in training."""
 
     @tf.function(
         input_signature=[
@@ -67,25 +67,13 @@ def way(transforms: tuple[Transform, ...], example: Example) -> Callable[[int], 
 
     traced = traced.get_concrete_function()
 
-    def run(number: int) -> None:
-        seed = tf.constant([1, number], tf.int64)
+    numbers = itertools.count()
+
+    def run() -> None:
+        seed = tf.constant([1, next(numbers)], tf.int64)
         traced(example["image"], example["mask"], seed)[0][0, 0, 0].numpy()
 
     return run
-
-
-def measure(ways: dict[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every pass; each round runs every way once and starts with another one."""
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    order = list(ways)
-    for round_ in range(-WARM_UP, rounds):
-        for name in order:
-            start = time.perf_counter()
-            ways[name](round_)
-            if round_ >= 0:
-                passes[name].append(1e3 * (time.perf_counter() - start))
-        order.append(order.pop(0))
-    return passes
 
 
 def main() -> int:
@@ -108,7 +96,7 @@ def main() -> int:
         for name, e in recipes().items()
     }
     figures = {}
-    for name, values in measure(ways, options.rounds).items():
+    for name, values in take_turns(ways, options.rounds).items():
         p50, p90 = percentiles(values, (50, 90))
         figures[name] = {"p50_ms": p50, "p90_ms": p90, "mean_ms": float(np.mean(values))}
     record = {
