@@ -136,7 +136,7 @@ def _footer(
 ) -> None:
     for index, (value, caption) in enumerate(figures):
         x = MARGIN + 1.45 * index
-        page.text(x, top + 0.95, value, size=24, weight="bold", color=INK)
+        page.text(x, top + 0.95, value, size=20, weight="bold", color=INK)
         page.text(x, top + 1.22, caption, size=10, color=MUTED)
     left = MARGIN + 1.45 * len(figures) + 0.4
     axes = page.axes(left, top + 0.35, page.width - left - MARGIN, FOOTER - 0.75)
